@@ -1,0 +1,41 @@
+"""The stores: one file each, the interface they implement, and the wrappers put around them."""
+
+from .interface import (
+    ALWAYS,
+    IF_ABSENT,
+    Always,
+    Backend,
+    Body,
+    BulkDelete,
+    Capabilities,
+    IfAbsent,
+    IfVersion,
+    LocalPath,
+    ObjectInfo,
+    Page,
+    PrefixInfo,
+    Reader,
+    Rename,
+    SizedStream,
+    When,
+)
+
+__all__ = [
+    "ALWAYS",
+    "IF_ABSENT",
+    "Always",
+    "Backend",
+    "Body",
+    "BulkDelete",
+    "Capabilities",
+    "IfAbsent",
+    "IfVersion",
+    "LocalPath",
+    "ObjectInfo",
+    "Page",
+    "PrefixInfo",
+    "Reader",
+    "Rename",
+    "SizedStream",
+    "When",
+]
