@@ -1,7 +1,7 @@
 """Bucket URLs: how they are parsed and how their options are checked.
 
-``scheme://bucket/prefix?option=value``. The URL names the bucket, the prefix and how to reach it, never a credential: those come from
-the chain of each store's own SDK.
+``scheme://bucket/prefix?option=value``. The URL names the bucket, the prefix and how to reach it, never a credential:
+those come from the chain of each store's own SDK.
 """
 
 from __future__ import annotations

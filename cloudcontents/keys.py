@@ -1,8 +1,8 @@
 """Names: the one place where an API path or a key is validated, joined or taken apart.
 
-An *API path* is what Jupyter sees (``a/b.ipynb``, no slash at either end, "" the root). A *key* is what the store sees. Within a bucket
-the two are the same text; a configured prefix is put before it by `cloudcontents.backends.prefix`, and nowhere else. Names are
-never altered: no folding of case or Unicode, no replaced characters. A name that cannot be is refused.
+An *API path* is what Jupyter sees (``a/b.ipynb``, no slash at either end, "" the root). A *key* is what the store sees. Within a
+bucket the two are the same text; a configured prefix is put before it by `cloudcontents.backends.prefix`, and nowhere else. Names
+are never altered: no folding of case or Unicode, no replaced characters. A name that cannot be is refused.
 """
 
 from __future__ import annotations

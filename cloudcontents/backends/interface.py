@@ -202,9 +202,7 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def get(
-        self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None
-    ) -> Reader:
+    async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """Open an object, or a range of it, for reading.
 
         Args:
@@ -260,9 +258,7 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def copy(
-        self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS
-    ) -> ObjectInfo:
+    async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
         """Copy an object within the store, with its content type and metadata; no byte passes through this process.
 
         Raises:

@@ -1,0 +1,53 @@
+"""Run many coroutines, a bounded number at once, and stop all at the first failure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+#: Requests that one operation on a directory keeps under way. Four to eight threads saturate an SDK; the rest waits in its pool.
+WIDTH = 16
+
+
+async def for_each(items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[object]], *, width: int = WIDTH) -> None:
+    """Await `work(item)` for every item, at most `width` at once.
+
+    Items are drawn only as places become free, so an endless iterable takes bounded memory.
+
+    Raises:
+        Exception: The first failure, after the others were cancelled; items not begun by then are not begun.
+    """
+    free = anyio.Semaphore(width)
+    failures: list[Exception] = []
+
+    async with anyio.create_task_group() as group:
+
+        async def run(item: T) -> None:
+            try:
+                await work(item)
+            except Exception as error:  # one plain exception, not a group of them, reaches the caller
+                failures.append(error)
+                group.cancel_scope.cancel()
+            finally:
+                free.release()
+
+        async def start(item: T) -> None:
+            await free.acquire()
+            group.start_soon(run, item)
+
+        if isinstance(items, AsyncIterable):
+            try:
+                async for item in items:
+                    await start(item)
+            except Exception as error:
+                failures.append(error)
+                group.cancel_scope.cancel()
+        else:
+            for item in items:
+                await start(item)
+    if failures:
+        raise failures[0]
