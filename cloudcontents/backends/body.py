@@ -1,0 +1,86 @@
+"""A body on its way into a store: its size and its checksum hold, or nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from cloudcontents.errors import ChecksumError, TruncatedError, UnsupportedError
+
+from .interface import Body
+
+_HASH_INLINE = 1 << 16
+
+
+class BodyCheck:
+    """Counts and hashes the pieces of one body. Hashing takes time: call `update` in a thread for large pieces.
+
+    Attributes:
+        size: Bytes seen so far.
+
+    Raises:
+        UnsupportedError: The checksum is not ``sha256:<hex>``.
+    """
+
+    def __init__(self, expected_size: int, checksum: str | None = None) -> None:
+        algorithm, _, value = (checksum or "").partition(":")
+        if checksum and (algorithm != "sha256" or len(value) != 64):
+            raise UnsupportedError("A checksum of a body is written 'sha256:<64 hex digits>'.")
+        self.size = 0
+        self._expected_size = expected_size
+        self._expected = value.lower()
+        self._hash = hashlib.sha256()
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            TruncatedError: The body is longer than it said.
+        """
+        self.size += len(piece)
+        if self.size > self._expected_size:
+            raise TruncatedError(f"The body is longer than its declared size of {self._expected_size} bytes; send it again.")
+        self._hash.update(piece)
+
+    def finish(self) -> str:
+        """Return the checksum ``sha256:<hex>`` of the whole body.
+
+        Raises:
+            TruncatedError: The body ended early.
+            ChecksumError: It is not what its checksum says.
+        """
+        if self.size != self._expected_size:
+            raise TruncatedError(f"The body ended after {self.size} of {self._expected_size} bytes; send it again.")
+        value = self._hash.hexdigest()
+        if self._expected and value != self._expected:
+            raise ChecksumError("The bytes that arrived do not match their checksum; send them again.")
+        return f"sha256:{value}"
+
+
+async def read_whole(body: Body, checksum: str | None = None) -> tuple[bytes, str]:
+    """Read a body into memory, for stores that take it whole. Does not block the event loop.
+
+    Returns:
+        The bytes and their checksum ``sha256:<hex>``.
+
+    Raises:
+        TruncatedError: The stream was shorter or longer than its size.
+        ChecksumError: The bytes do not match `checksum`.
+    """
+    if isinstance(body, bytes):
+        check = BodyCheck(len(body), checksum)
+        await _update(check, body)
+        return body, check.finish()
+    check = BodyCheck(body.size, checksum)
+    pieces: list[bytes] = []
+    async for piece in body.chunks:
+        await _update(check, piece)
+        pieces.append(piece)
+    return b"".join(pieces), check.finish()
+
+
+async def _update(check: BodyCheck, piece: bytes) -> None:
+    if len(piece) > _HASH_INLINE:
+        await asyncio.to_thread(check.update, piece)
+    else:
+        check.update(piece)
