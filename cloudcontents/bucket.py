@@ -5,10 +5,11 @@ In this order, from the outside in: validation of the key, write id, retry, dead
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -103,28 +104,26 @@ class Bucket:
     def __repr__(self) -> str:
         return f"Bucket({self.url!r})"
 
-    # --- reading -------------------------------------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------------------------------
 
-    async def list(
-        self, prefix: str, *, delimiter: str | None = None, page_token: str | None = None, page_size: int | None = None
-    ) -> Page:
+    async def list(self, prefix: str, *, delimiter: str | None = None, page_token: str | None = None, page_size: int | None = None) -> Page:
         """List one page; see `Backend.list`."""
         return await self._read(
             "list",
             lambda: self.backend.list(prefix, delimiter=delimiter, page_token=page_token, page_size=page_size),
         )
 
-    async def pages(self, prefix: str, *, delimiter: str | None = None) -> AsyncIterator[Page]:
+    async def pages(self, prefix: str, *, delimiter: str | None = None, page_size: int | None = None) -> AsyncGenerator[Page, None]:
         """Every page of a listing."""
         token: str | None = None
         while True:
-            page = await self.list(prefix, delimiter=delimiter, page_token=token)
+            page = await self.list(prefix, delimiter=delimiter, page_token=token, page_size=page_size)
             yield page
             token = page.next_token
             if token is None:
                 return
 
-    async def objects(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    async def objects(self, prefix: str) -> AsyncGenerator[ObjectInfo, None]:
         """Every object below a prefix."""
         async for page in self.pages(prefix):
             for info in page.objects:
@@ -132,14 +131,11 @@ class Bucket:
 
     async def is_empty(self, prefix: str) -> bool:
         """Whether no key starts with a prefix; a one-key LIST (more where a store sends empty pages)."""
-        token: str | None = None
-        while True:
-            page = await self.list(prefix, page_token=token, page_size=1)
-            if page.objects:
-                return False
-            token = page.next_token
-            if token is None:
-                return True
+        async with contextlib.aclosing(self.pages(prefix, page_size=1)) as pages:
+            async for page in pages:
+                if page.objects:
+                    return False
+        return True
 
     async def head(self, key: str) -> ObjectInfo:
         """Return an object's info; see `Backend.head`."""
@@ -159,9 +155,7 @@ class Bucket:
         reader = await self._read("get", lambda: self.backend.get(key, start=start, length=length, if_version=if_version))
         return _CheckedReader(reader, stall=self.patience.stall, scheme=self._scheme)
 
-    async def read(
-        self, key: str, *, start: int = 0, length: int | None = None, limit: int | None = None
-    ) -> tuple[ObjectInfo, bytes]:
+    async def read(self, key: str, *, start: int = 0, length: int | None = None, limit: int | None = None) -> tuple[ObjectInfo, bytes]:
         """Read an object, or a range of it, into memory; tried again whole after a passing failure.
 
         Raises:
@@ -180,7 +174,7 @@ class Bucket:
 
         return await self._retry("read", once)
 
-    # --- writing -------------------------------------------------------------------------------------------------------------
+    # --- writing -------------------------------------------------------------------------------------------------------
 
     async def put(
         self,
@@ -305,7 +299,7 @@ class Bucket:
         """Free clients and threads. Safe to repeat; a later call opens them again."""
         await self.backend.close()
 
-    # --- how a call is made -----------------------------------------------------------------------------------------------------
+    # --- how a call is made --------------------------------------------------------------------------------------------
 
     def _check(self, key: str) -> None:
         if not key:
@@ -315,9 +309,7 @@ class Bucket:
         except UnicodeEncodeError:
             raise InvalidPathError(f"{show(key)} is not valid Unicode text.") from None
         if size > self.capabilities.max_key_bytes:
-            raise InvalidPathError(
-                f"{show(key)} has {size} bytes; this bucket takes keys of at most {self.capabilities.max_key_bytes}."
-            )
+            raise InvalidPathError(f"{show(key)} has {size} bytes; this bucket takes keys of at most {self.capabilities.max_key_bytes}.")
 
     async def _read(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
         return await self._retry(operation, lambda left: self._timed(operation, call, left))

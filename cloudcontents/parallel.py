@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import TypeVar
 
 import anyio
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 #: Requests that one operation on a directory keeps under way. Four to eight threads saturate an SDK; the rest waits in its pool.
 WIDTH = 16
 
 
-async def for_each(items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[object]], *, width: int = WIDTH) -> None:
+async def for_each(items: Iterable[T] | AsyncGenerator[T, None], work: Callable[[T], Awaitable[object]], *, width: int = WIDTH) -> None:
     """Await `work(item)` for every item, at most `width` at once.
 
     Items are drawn only as places become free, so an endless iterable takes bounded memory.
@@ -39,10 +41,11 @@ async def for_each(items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Aw
             await free.acquire()
             group.start_soon(run, item)
 
-        if isinstance(items, AsyncIterable):
+        if isinstance(items, AsyncGenerator):
             try:
-                async for item in items:
-                    await start(item)
+                async with aclosing(items) as drawn:
+                    async for item in drawn:
+                        await start(item)
             except Exception as error:
                 failures.append(error)
                 group.cancel_scope.cancel()
@@ -51,3 +54,22 @@ async def for_each(items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Aw
                 await start(item)
     if failures:
         raise failures[0]
+
+
+async def both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Await two at once and return both results.
+
+    Raises:
+        Exception: The first failure, after the other one was cancelled.
+    """
+    first: list[T] = []
+    second: list[U] = []
+
+    async def side(work: Awaitable[object]) -> None:
+        if work is one:
+            first.append(await one)
+        else:
+            second.append(await other)
+
+    await for_each((one, other), side, width=2)
+    return first[0], second[0]
