@@ -1,0 +1,3 @@
+"""jupyter-collaboration's test_app."""
+
+from tests.test_app import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""jupyter-collaboration's test_handlers."""
+
+from tests.test_handlers import *  # noqa: F403

@@ -1,0 +1,52 @@
+"""Run the test suites that upstream publishes against our manager, unmodified but for the fixtures that choose the manager.
+
+    python tests/upstream/run.py server memory
+    python tests/upstream/run.py collaboration file -x
+
+Upstream's suites are packages called `tests` and bring pytest settings of their own, so each runs as a pytest process by itself. Further
+arguments go to pytest; a run that selects (`-k`, `-m`, `::`) does not check how many tests passed, a whole run does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sdist import unpacked_sdist
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+PACKAGES = {"server": "jupyter_server", "collaboration": "jupyter_server_ydoc"}
+
+
+def main() -> int:
+    """Fetch the suite, run pytest on it, and return pytest's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suite", choices=PACKAGES)
+    parser.add_argument("store", choices=["memory", "file"])
+    options, pytest_arguments = parser.parse_known_args()
+
+    if "pytest-asyncio" in {found.name for found in importlib.metadata.distributions()}:
+        raise SystemExit("pytest-asyncio must not be installed beside upstream's suites: pytest-jupyter runs their coroutines.")
+
+    sources = unpacked_sdist(PACKAGES[options.suite])
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join([str(sources), str(HERE)])
+    environment["CLOUDCONTENTS_UPSTREAM_STORE"] = options.store
+    # A setting of the machine must not choose another bucket.
+    environment.pop("CLOUDCONTENTS_URL", None)
+    suite = HERE / options.suite
+    command = [sys.executable, "-m", "pytest", "-c", str(sources / "pyproject.toml"), "--rootdir", str(PROJECT)]
+    command += ["--confcutdir", str(suite), "--import-mode=prepend", "-p", "no:cacheprovider", "--color=auto"]
+    command += ["--override-ini=log_cli=false", "--override-ini=log_cli_level=WARNING", "--durations=0", "--durations-min=20"]
+    if not any("::" in argument or argument.endswith(".py") for argument in pytest_arguments):
+        command.append(str(suite))
+    return subprocess.run([*command, *pytest_arguments], cwd=PROJECT, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
