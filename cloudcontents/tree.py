@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -212,6 +212,18 @@ class Tree:
             raise NotFoundError(f"{keys.show(path)} does not exist.")
         self._note(path, "directory")
         return Listing(path, sorted(entries.values(), key=lambda e: e.path.encode()), modified, cut, unnameable)
+
+    async def scan(self, path: str) -> AsyncIterator[Entry]:
+        """Every entry of a directory, page by page and so in bounded memory, however many there are.
+
+        A file and a directory of one name both come. Nothing at all comes from a directory that is not there.
+        """
+        prefix = keys.as_prefix(path)
+        async with contextlib.aclosing(self.bucket.pages(prefix, delimiter="/")) as pages:
+            async for page in pages:
+                found = [entry for entry in self._entries(prefix, page) if entry is not None and entry.path != path]
+                for entry in sorted(found, key=lambda entry: entry.path.encode()):
+                    yield entry
 
     def _entries(self, prefix: str, page: Page) -> Sequence[Entry | None]:
         """A page's entries; None for each key that no path can name, the directory itself for its own marker."""
