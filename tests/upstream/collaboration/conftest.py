@@ -18,7 +18,7 @@ root_directory = store_fixtures.root_directory
 jp_root_dir = store_fixtures.jp_root_dir
 
 #: Tests that must pass, on either store. The other modules of the suite use stand-ins for a manager.
-EXPECTED = {"test_up_app.py": 14, "test_up_documents.py": 0, "test_up_handlers.py": 0}
+EXPECTED = {"test_up_app.py": 16, "test_up_documents.py": 5, "test_up_handlers.py": 8}
 
 
 def pytest_configure(config: pytest.Config) -> None:
