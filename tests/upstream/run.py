@@ -2,6 +2,7 @@
 
     python tests/upstream/run.py server memory
     python tests/upstream/run.py collaboration file -x
+    python tests/upstream/run.py server file test_up_api.py::test_rename
 
 Upstream's suites are packages called `tests` and bring pytest settings of their own, so each runs as a pytest process by itself. Further
 arguments go to pytest; a run that selects (`-k`, `-m`, `::`) does not check how many tests passed, a whole run does.
@@ -14,6 +15,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from sdist import unpacked_sdist
@@ -43,9 +45,13 @@ def main() -> int:
     command = [sys.executable, "-m", "pytest", "-c", str(sources / "pyproject.toml"), "--rootdir", str(PROJECT)]
     command += ["--confcutdir", str(suite), "--import-mode=prepend", "-p", "no:cacheprovider", "--color=auto"]
     command += ["--override-ini=log_cli=false", "--override-ini=log_cli_level=WARNING", "--durations=0", "--durations-min=20"]
-    if not any("::" in argument or argument.endswith(".py") for argument in pytest_arguments):
-        command.append(str(suite))
-    return subprocess.run([*command, *pytest_arguments], cwd=PROJECT, env=environment, check=False).returncode
+    named = [argument for argument in pytest_arguments if not argument.startswith("-") and ".py" in argument]
+    chosen = [str(suite / Path(argument).name) if argument in named else argument for argument in pytest_arguments]
+    if not named:
+        chosen.append(str(suite))
+    # Collaboration writes a database into the working directory.
+    with tempfile.TemporaryDirectory() as scratch:
+        return subprocess.run([*command, *chosen], cwd=scratch, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

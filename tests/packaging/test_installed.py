@@ -1,0 +1,99 @@
+"""Installed without any extra into a clean environment, the package imports, is found by Jupyter, and its commands work."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# What only an extra, a developer or another backend needs.
+UNWANTED = ["boto3", "botocore", "google", "azure", "obstore", "pytest", "jupyterlab", "notebook", "hypothesis"]
+
+
+def test_importing_brings_in_no_sdk_and_no_test_tool(installed: Any) -> None:
+    loaded = installed.python(
+        "import json, sys, cloudcontents\n"
+        "for name in cloudcontents.__all__: getattr(cloudcontents, name)\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    assert not set(json.loads(loaded)) & set(UNWANTED)
+
+
+def test_the_testing_plugin_does_not_need_pytest_to_be_found(installed: Any) -> None:
+    """It is an entry point of pytest's; without pytest nobody loads it, and nothing else may."""
+    installed.python("import cloudcontents.manager, cloudcontents.checkpoints, cloudcontents.registry, cloudcontents.cli")
+
+
+def test_public_names_are_those_of_all_sorted(installed: Any) -> None:
+    found = json.loads(
+        installed.python(
+            "import json, types, cloudcontents as package\n"
+            "names = [name for name in package.__all__]\n"
+            "for name in names: getattr(package, name)\n"
+            "public = [name for name, value in vars(package).items()\n"
+            "          if not name.startswith('_') and not isinstance(value, types.ModuleType) and name != 'annotations']\n"
+            "print(json.dumps([names, public, dir(package)]))"
+        )
+    )
+    names, public, listed = found
+    assert names == sorted(names)
+    assert set(public) <= set(names)
+    assert set(names) <= set(listed)
+
+
+def test_public_classes_name_the_package_as_their_home(installed: Any) -> None:
+    """A traceback, a help page and a configuration file name the class by the path that users write."""
+    assert "cloudcontents" in installed.python("import cloudcontents; print(cloudcontents.CloudContentsManager.__module__)")
+
+
+def test_entry_points(installed: Any) -> None:
+    found = json.loads(
+        installed.python(
+            "import json\n"
+            "from importlib.metadata import distribution\n"
+            "print(json.dumps([[e.group, e.name] for e in distribution('cloudcontents').entry_points]))"
+        )
+    )
+    assert ["cloudcontents.backends", "file"] in found
+    assert ["cloudcontents.backends", "memory"] in found
+    assert ["console_scripts", "cloudcontents"] in found
+    assert ["console_scripts", "jupyter-cloudcontents"] in found
+    assert ["pytest11", "cloudcontents"] in found
+
+
+def test_every_backend_can_be_loaded(installed: Any) -> None:
+    installed.python(
+        "from importlib.metadata import entry_points\n"
+        "found = [e.load() for e in entry_points(group='cloudcontents.backends')]\n"
+        "assert len(found) >= 2, found"
+    )
+
+
+def test_the_server_extension_is_enabled(installed: Any) -> None:
+    listed = installed.python(
+        "import subprocess, sys\n"
+        "r = subprocess.run([sys.executable, '-m', 'jupyter_server.extension.serverextension', 'list'], capture_output=True, text=True)\n"
+        "print(r.stdout + r.stderr)"
+    )
+    (line,) = [line for line in listed.splitlines() if line.strip().startswith("cloudcontents") and "enabled" in line]
+    assert "enabled" in line
+    assert "X" not in line.replace("cloudcontents", "")
+
+
+def test_installing_does_not_choose_the_manager(installed: Any) -> None:
+    """Who installs a package has not asked for another store."""
+    chosen = installed.python(
+        "from jupyter_server.serverapp import ServerApp\n"
+        "app = ServerApp()\n"
+        "app.load_config_file()\n"
+        "print(app.config.ServerApp.get('contents_manager_class', 'unchanged'))"
+    )
+    assert chosen.strip() == "unchanged"
+
+
+def test_the_version_is_told(installed: Any) -> None:
+    version = installed.python("from importlib.metadata import version; print(version('cloudcontents'))").strip()
+    assert version in installed.command("cloudcontents", "--version")
+
+
+def test_jupyter_finds_the_command(installed: Any) -> None:
+    assert "lab" in installed.command("jupyter", "cloudcontents", "--help")
