@@ -14,7 +14,7 @@ from tornado.web import HTTPError
 from traitlets import Int, Unicode
 
 from .. import keys
-from ..backends.interface import IF_ABSENT, IfVersion, ObjectInfo
+from ..backends.interface import IF_ABSENT, IfVersion, ObjectInfo, Reader
 from ..bucket import Bucket
 from ..errors import (
     AlreadyExistsError,
@@ -214,6 +214,12 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
             raise AlreadyExistsError(f"{keys.show(path)} has a checkpoint {keys.show(name)} already; use another name.")
         await self._move(home, checkpoint, home, named)
         return named.model
+
+    @_http
+    async def open_checkpoint(self, checkpoint_id: str, path: str) -> Reader:
+        """Open what a checkpoint holds, for reading; 404 where there is none of that id. Close the reader."""
+        home = self._home(path)
+        return await home.bucket.get(home.key(await self._find(home, checkpoint_id, path)))
 
     @_http
     async def rename_all_checkpoints(self, old_path: str, new_path: str) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable
 from datetime import datetime
 from http.client import responses
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
@@ -24,8 +23,6 @@ from ..errors import CloudContentsError, InvalidContentError, InvalidPathError, 
 from ..keys import clean, is_hidden, join, show
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from ..manager import CloudContentsManager
     from ..namespace import Location, Mount
 
@@ -52,8 +49,8 @@ class CloudHandler(APIHandler):
             web.authenticated(_nothing)(self)
             return
         action = HTTP_METHOD_TO_AUTH_ACTION.get(self.request.method or "", "write")
-        allowed = self.authorizer.is_authorized(self, self.current_user, action, self.auth_resource)
-        if not await ensure_async(cast("Awaitable[bool]", allowed)):
+        allowed: bool = await ensure_async(self.authorizer.is_authorized(self, self.current_user, action, self.auth_resource))
+        if not allowed:
             raise web.HTTPError(403, f"User is not authorized to {action} on resource: {self.auth_resource}.")
         self.check_xsrf_cookie()
 
@@ -61,7 +58,7 @@ class CloudHandler(APIHandler):
         """The login page for a page; for all else there is none, but a 403."""
         if not self.page:
             raise web.HTTPError(403)
-        return cast(str, super(APIHandler, self).get_login_url())
+        return super(APIHandler, self).get_login_url()
 
     # --- what routes ask for ------------------------------------------------------------------------------------------------------
 
@@ -103,6 +100,31 @@ class CloudHandler(APIHandler):
         """Every bucket of this server."""
         return list(self.manager.namespace.mounts)
 
+    def path_argument(self) -> str | None:
+        """The query's ``path``, or None. Taken as it was sent: tornado's own way would turn control characters into spaces.
+
+        Raises:
+            InvalidPathError: Not UTF-8.
+        """
+        values = self.request.query_arguments.get("path")
+        if not values:
+            return None
+        try:
+            return values[-1].decode()
+        except UnicodeDecodeError:
+            raise InvalidPathError("The path is not valid UTF-8.") from None
+
+    def required_path(self) -> str:
+        """The query's ``path``.
+
+        Raises:
+            InvalidPathError: There is none, or it is not UTF-8.
+        """
+        path = self.path_argument()
+        if path is None:
+            raise InvalidPathError("Say which file is meant: ?path=….")
+        return path
+
     async def body_object(self) -> dict[str, Any]:
         """The request's JSON object; none at all is an empty one.
 
@@ -132,10 +154,10 @@ class CloudHandler(APIHandler):
         """None: an ETag comes from the object's version, or there is none."""
         return None
 
-    def finish(self, *args: Any, **kwargs: Any) -> Future[Any]:
+    def finish(self, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
         """End the response with the content type that was set, JSON if none was."""
         kwargs.setdefault("set_content_type", self._content_type)
-        return cast("Future[Any]", super().finish(*args, **kwargs))
+        return super().finish(*args, **kwargs)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log what went wrong; of a failure that has a name, one line and its cause."""
@@ -158,13 +180,16 @@ class CloudHandler(APIHandler):
         self._content_type = "application/json"
         error = kwargs.get("exc_info", (None, None))[1]
         message, code, reason = responses.get(status_code, "Unknown error"), "error", None
+        if isinstance(error, web.HTTPError):
+            message = error.log_message % error.args if error.log_message else message
+            code, reason = f"http_{status_code}", error.reason
+            error = error.__cause__ or error  # what the manager and the checkpoints raise has its own error behind it
         if isinstance(error, CloudContentsError):
             message, code = error.message, error.code
             if error.retryable:
                 self.set_header("Retry-After", str(math.ceil(error.retry_after or _RETRY_AFTER)))
         elif isinstance(error, web.HTTPError):
-            message = error.log_message % error.args if error.log_message else message
-            code, reason = f"http_{status_code}", error.reason
+            pass
         elif error is not None:
             message = "The server failed at this request; its log says more."
         self.finish(json.dumps({"message": message, "code": code, "reason": reason}))

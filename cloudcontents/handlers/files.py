@@ -69,6 +69,8 @@ class FilesHandler(StreamHandler):
 
     async def _answer(self, location: Location) -> None:
         headers = self.request.headers
+        self.set_status(200)  # an attempt before this one may have come as far as a range
+        self.clear_header("Content-Range")
         info = await self._info(location) if is_conditional(headers) else None
         if info is not None and self._is_settled(info):
             return

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
-from typing import cast
 
 import anyio
 from jupyter_server.base.handlers import APIHandler
@@ -30,7 +29,7 @@ class StreamHandler(CloudHandler):
     @property
     def content_security_policy(self) -> str:
         """Scripts of served pages run in an origin of their own, never in the server's."""
-        return cast(str, super(APIHandler, self).content_security_policy) + "; sandbox allow-scripts"
+        return super(APIHandler, self).content_security_policy + "; sandbox allow-scripts"
 
     def set_type(self, value: str) -> None:
         """Set the content type of the body."""

@@ -1,0 +1,95 @@
+"""``/cloudcontents/trash``: what was deleted: list it, restore it, delete it for good."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tornado import web
+
+from ..errors import InvalidContentError, InvalidPathError, NotFoundError
+from ..keys import clean, show
+from ..namespace import Mount
+from ..trash import Trashed
+from .base import CloudHandler, api_path
+
+
+class _TrashHandler(CloudHandler):
+    async def items(self) -> list[tuple[Mount, Trashed]]:
+        """Everything in the trash that this server's users may see."""
+        found = [(mount, item) for mount in self.mounts() for item in await mount.trash.list()]
+        return [(mount, item) for mount, item in found if self.is_visible(api_path(mount, item.path))]
+
+    async def find(self, id: str) -> tuple[Mount, Trashed]:
+        """One entry.
+
+        Raises:
+            NotFoundError: No such entry, or a hidden one.
+        """
+        for mount in self.mounts():
+            try:
+                item = await mount.trash.get(id)
+            except NotFoundError:
+                continue
+            if self.is_visible(api_path(mount, item.path)):
+                return mount, item
+        raise NotFoundError(f"Nothing is in the trash under the id {id}.")
+
+
+class TrashHandler(_TrashHandler):
+    """All of the trash."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """List it: ``{"trash": [{id, path, kind, deleted, by}]}``, the oldest first."""
+        await self.reply({"trash": [_model(mount, item) for mount, item in await self.items()]})
+
+    @web.authenticated
+    async def delete(self) -> None:
+        """Delete all of it for good: 204. Safe to repeat."""
+        items = await self.items()
+        for mount in self.mounts():
+            await mount.trash.empty([item.id for owner, item in items if owner is mount])
+        self.set_status(204)
+        self.finish()
+
+
+class TrashEntryHandler(_TrashHandler):
+    """One entry of the trash."""
+
+    @web.authenticated
+    async def delete(self, id: str) -> None:
+        """Delete it for good: 204."""
+        mount, _ = await self.find(id)
+        await mount.trash.empty([id])
+        self.set_status(204)
+        self.finish()
+
+
+class RestoreHandler(_TrashHandler):
+    """One entry of the trash, on its way back."""
+
+    @web.authenticated
+    async def post(self, id: str) -> None:
+        """Bring it back to where it was, or to the body's ``to``: ``{"path": …}``; 409 where something is there now."""
+        mount, _ = await self.find(id)
+        to = (await self.body_object()).get("to")
+        if to is not None:
+            to = self._target(to, mount)
+        path = await mount.trash.restore(id, to)
+        await self.reply({"path": api_path(mount, path)})
+
+    def _target(self, to: object, mount: Mount) -> str:
+        if not isinstance(to, str):
+            raise InvalidContentError('"to" is the path to restore to; send text.')
+        name = clean(to)
+        if not self.is_visible(name):
+            raise InvalidPathError(f"{show(to)} would be hidden; restore to another path.")
+        location = self.manager.namespace.resolve(name)
+        if location.mount is not mount:
+            raise InvalidPathError("A deleted file is restored in the bucket that it was deleted from; choose a path there.")
+        return location.path
+
+
+def _model(mount: Mount, item: Trashed) -> dict[str, Any]:
+    return {**asdict(item), "path": api_path(mount, item.path)}
