@@ -39,6 +39,9 @@ KIND = "checkpoints"
 #: Files whose number of checkpoints is remembered, so that not every new one costs a listing.
 _REMEMBERED = 10_000
 
+#: Checkpoints of the same size that a restore asks the store about before it keeps what it replaces.
+_COMPARED = 4
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -152,7 +155,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         wanted = self._pick(every, checkpoint_id, path)
         file = self._file(contents_mgr, path)
         if file is None:
-            await self._keep_content(contents_mgr, path, home, [every[-1], wanted])
+            await self._keep_content(contents_mgr, path, home, every)
             await super().restore_checkpoint(contents_mgr, checkpoint_id, path)  # type: ignore[no-untyped-call]
             return
         present = await file.bucket.find(file.path)
@@ -160,7 +163,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
             raise WrongTypeError(f"{keys.show(path)} is a directory; it has no checkpoints to restore.")
         source = await home.bucket.head(home.key(wanted))
         try:
-            if present is not None and not await self._has(home, present, [wanted, every[-1]]):
+            if present is not None and not await self._holds(home, every, present.size, present.checksum):
                 await transfer(file.bucket, present, home.bucket, home.key(new_checkpoint(undo=True)))
             when = IF_ABSENT if present is None else IfVersion(present.version)
             restored = await transfer(home.bucket, source, file.bucket, file.path, when)
@@ -295,13 +298,11 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         _, data = await home.bucket.read(home.key(await self._find(home, checkpoint_id, path)))
         return data
 
-    async def _keep_content(self, contents_mgr: Any, path: str, home: _Home, held: Sequence[Checkpoint]) -> None:
+    async def _keep_content(self, contents_mgr: Any, path: str, home: _Home, every: Sequence[Checkpoint]) -> None:
         """Keep what another manager's file is now, unless a checkpoint holds the same."""
         data, checksum = await content.encode_model(await contents_mgr.get(path, content=True))
-        for checkpoint in held:
-            if checkpoint.size == len(data) and (await home.bucket.head(home.key(checkpoint))).checksum == checksum:
-                return
-        await home.bucket.put(home.key(new_checkpoint(undo=True)), data)
+        if not await self._holds(home, every, len(data), checksum):
+            await home.bucket.put(home.key(new_checkpoint(undo=True)), data)
 
     # --- helpers -------------------------------------------------------------------------------------------------------
 
@@ -353,13 +354,13 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
                 return checkpoint
         raise _unknown(checkpoint_id, path)
 
-    async def _has(self, home: _Home, present: ObjectInfo, held: Sequence[Checkpoint]) -> bool:
-        """Whether one of some checkpoints surely holds what a file holds. Asks the store, never reads content."""
-        for checkpoint in held:
-            if checkpoint.size == present.size and present.checksum:
-                kept = await home.bucket.find(home.key(checkpoint))
-                if kept is not None and kept.checksum == present.checksum:
-                    return True
+    async def _holds(self, home: _Home, every: Sequence[Checkpoint], size: int | None, checksum: str | None) -> bool:
+        """Whether one of the newest checkpoints surely has a content, by what the store says of it; content is never read."""
+        alike = [checkpoint for checkpoint in reversed(every) if checksum is not None and checkpoint.size == size]
+        for checkpoint in alike[:_COMPARED]:
+            kept = await home.bucket.find(home.key(checkpoint))
+            if kept is not None and kept.checksum == checksum:
+                return True
         return False
 
     async def _move(self, old: _Home, checkpoint: Checkpoint, new: _Home, target: Checkpoint) -> None:
