@@ -1,7 +1,7 @@
 """The texts of saves that were refused because somebody else had saved: kept, so that no one's work is lost (promise G2).
 
-One object each under the reserved prefix: a line of JSON that says what it is, then the bytes as they would have been stored. Its id is made
-from the path, the client and the base version, so that a client that tries again replaces its own text and no other one.
+One object each under the reserved prefix: a line of JSON that says what it is, then the bytes as they would have been stored. Its id is
+made from the path, the client and the base version, so that a client that tries again replaces its own text and no other one.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Tree:
             return await self._file(path)
         if kind == "directory":
             return await self._find_dir(path)
-        hint = self._hint(path)
+        hint = self.was(path)
         if hint == "file" and (found := await self._file(path)) is not None:
             return found
         if hint == "directory" and (found := await self._find_dir(path)) is not None:
@@ -144,7 +144,7 @@ class Tree:
         """
         if not path:
             return await self.list("")
-        if self._hint(path) == "file":
+        if self.was(path) == "file":
             with contextlib.suppress(NotFoundError):
                 return await self.open(path)
 
@@ -514,15 +514,16 @@ class Tree:
         else:
             self._note(path, kind)
 
+    def was(self, path: str) -> Kind | None:
+        """What a path just was, as far as is known without a request."""
+        kind, since = self._hints.get(path, (None, 0.0))
+        return kind if time.monotonic() - since < _HINT_SECONDS else None
+
     def _note(self, path: str, kind: Kind) -> None:
         self._hints[path] = (kind, time.monotonic())
         self._hints.move_to_end(path)
         if len(self._hints) > _HINTS:
             self._hints.popitem(last=False)
-
-    def _hint(self, path: str) -> Kind | None:
-        kind, since = self._hints.get(path, (None, 0.0))
-        return kind if time.monotonic() - since < _HINT_SECONDS else None
 
     def _if_absent(self) -> When:
         return IF_ABSENT if self.bucket.capabilities.put_if_absent else ALWAYS

@@ -372,6 +372,9 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
 
     async def _published(self, contents_mgr: Any, path: str, info: ObjectInfo) -> None:
         """Tell the manager of the file's new version."""
+        publish = getattr(contents_mgr, "publish", None)
+        if publish is not None:
+            await publish(path, info)
 
     async def _prune_if_due(self, home: _Home) -> None:
         """Let go of what retention no longer keeps, looking only when there can be something.

@@ -1,0 +1,797 @@
+"""`CloudContentsManager`: the verbs of Jupyter's Contents API on a bucket."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import mimetypes
+import os
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from jupyter_server.services.contents.manager import AsyncContentsManager, copy_pat
+from tornado.web import HTTPError
+from traitlets import Bool, Float, Int, TraitError, Unicode, default, validate
+
+from . import bases, keys, models
+from .backends.interface import IF_ABSENT, Backend, ObjectInfo, Reader
+from .bases import Bases
+from .checkpoints import BucketCheckpoints
+from .config import parse_url
+from .errors import (
+    AlreadyExistsError,
+    CloudContentsError,
+    ConfigurationError,
+    InvalidContentError,
+    InvalidPathError,
+    NotFoundError,
+    TooLargeError,
+    WrongTypeError,
+)
+from .models import Model
+from .namespace import Location, Namespace
+from .offload import Offload
+from .registry import open_backend
+from .saves import Precondition, Saves
+from .tree import Listing
+from .uploads.chunks import LAST, Chunks
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Verb = Callable[Concatenate["CloudContentsManager", P], Coroutine[Any, Any, T]]
+
+#: How many names are tried for a new file or copy when others keep taking the one just found free.
+_TRIES = 100
+
+
+def _verb(method: Verb[P, T]) -> Verb[P, T]:
+    """Errors of ours become `HTTPError`, whose message JupyterLab shows; a `TypeError` too, since the server takes one for an old API."""
+
+    @functools.wraps(method)
+    async def answer(self: CloudContentsManager, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(self, *args, **kwargs)
+        except CloudContentsError as error:
+            reason = "bad type" if isinstance(error, WrongTypeError) else None
+            raise HTTPError(error.http_status, error.message, reason=reason) from error
+        except TypeError as error:
+            self.log.exception("Unexpected failure in %s", method.__name__)
+            raise HTTPError(500, "Unexpected failure; the server's log says more.") from error
+
+    return answer
+
+
+class CloudContentsManager(AsyncContentsManager):
+    """A bucket as the home directory of Jupyter.
+
+    Set ``c.ServerApp.contents_manager_class = "cloudcontents.CloudContentsManager"`` and `url`. For a store of your own, publish a backend
+    by entry point, or subclass this and override `open_backend`.
+
+    Every method raises `tornado.web.HTTPError` with a message for the user, and nothing else.
+    """
+
+    url = Unicode(
+        config=True,
+        help="""Bucket URL, e.g. file:///home/me/bucket or memory://scratch; no credentials in it. Default: the environment variable
+        CLOUDCONTENTS_URL.""",
+    )
+    max_editor_size = Int(
+        100 * 2**20,
+        min=0,
+        config=True,
+        help="""Largest file, in bytes, that is read into an editor; above it the user is told how to download it. Reading a file takes
+        several times its size in memory, on the server and in the browser. 0: no limit.""",
+    )
+    delete_to_trash = Bool(True, config=True, help="Keep what is deleted in the bucket's trash for trash_days; a server-side copy.")
+    trash_days = Float(7, min=0, config=True, help="Days after which the trash is emptied.")
+    conflict_days = Float(30, min=0, config=True, help="Days for which the text of a save that was refused is kept.")
+    always_delete_dir = Bool(
+        False, config=True, help="Delete non-empty directories even with delete_to_trash off; else they are refused then."
+    )
+    max_copy_folder_size_mb = Int(500, min=0, config=True, help="Largest directory, in MiB, that is copied at once. 0: no limit.")
+    hash_algorithm = Unicode(help="How `hash` of a model is made: sha256, or version where the store keeps no metadata.")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._namespace: Namespace | None = None
+        self._offload = Offload("content", 2)
+        # One thread, since SQLite objects stay in the thread that made them.
+        self._trust = Offload("trust", 1)
+        self._served = Bases()
+        self._saves = Saves(self._served, self._offload)
+        if self.config.FileContentsManager:
+            self.log.warning("Settings of c.FileContentsManager have no effect here; use c.ContentsManager or c.CloudContentsManager.")
+
+    # --- what it stands on --------------------------------------------------------------------------------------------------
+
+    @property
+    def namespace(self) -> Namespace:
+        """The buckets. Opened at first use; no request is made, and nothing is bound to the event loop."""
+        if self._namespace is None:
+            self._namespace = Namespace(self.open_backend())
+        return self._namespace
+
+    def open_backend(self) -> Backend:
+        """Open the store. Override it to bring a store of your own.
+
+        Raises:
+            ConfigurationError: No URL is set, or it cannot be used.
+        """
+        if not self.url:
+            raise ConfigurationError(
+                "No bucket is configured. Set c.CloudContentsManager.url, for example to 'file:///home/me/bucket', or the "
+                "environment variable CLOUDCONTENTS_URL."
+            )
+        return open_backend(self.url)
+
+    async def recover(self) -> list[str]:
+        """Finish what a crash left unfinished; one line for each piece of work. Safe to repeat, and on many servers at once."""
+        lines = [line for mount in self.namespace.mounts for line in await mount.tree.recover()]
+        if isinstance(self.checkpoints, BucketCheckpoints):
+            lines += await self.checkpoints.recover()
+        return lines
+
+    async def sweep(self) -> dict[str, int]:
+        """Delete what was kept long enough: trash, refused texts, abandoned uploads. Safe to repeat, and on many servers at once."""
+        count = {"trash": 0, "conflicts": 0, "chunks": 0}
+        for mount in self.namespace.mounts:
+            count["trash"] += await mount.trash.empty(max_age_seconds=self.trash_days * 86400)
+            count["conflicts"] += await mount.conflicts.sweep(self.conflict_days * 86400)
+            count["chunks"] += await Chunks(mount.bucket).sweep(86400)
+        return count
+
+    async def close(self) -> None:
+        """Free clients and threads. Safe to repeat; a later call opens them again."""
+        if self._namespace is not None:
+            await self._namespace.close()
+        if isinstance(self.checkpoints, BucketCheckpoints):
+            await self.checkpoints.close()
+        self._offload.close()
+        self._trust.close()
+
+    def info_string(self) -> str:
+        """What the server prints at start."""
+        return f"Serving notebooks from {self.namespace.mounts[0].bucket.url}"
+
+    # --- traits that the server reads ---------------------------------------------------------------------------------------
+
+    @default("url")
+    def _default_url(self) -> str:
+        return os.environ.get("CLOUDCONTENTS_URL", "")
+
+    @validate("url")
+    def _validate_url(self, proposal: Mapping[str, Any]) -> str:
+        value = cast(str, proposal["value"])
+        if value:
+            try:
+                parse_url(value)
+            except ConfigurationError as error:
+                raise TraitError(error.message) from None
+        return value
+
+    @default("root_dir")
+    def _default_root_dir(self) -> str:
+        # A real local directory: Notebook 7, language servers and collaboration use it as one. The bucket is in `url`.
+        root = getattr(self.parent, "root_dir", None)
+        return root if isinstance(root, str) and root else os.getcwd()
+
+    @validate("preferred_dir")
+    def _validate_preferred_dir(self, proposal: Mapping[str, Any]) -> str:
+        # By name only: the store may be away, and the event loop here is not the one that serves. The extension looks after start.
+        try:
+            return keys.clean(cast(str, proposal["value"]))
+        except InvalidPathError as error:
+            raise TraitError(error.message) from None
+
+    @default("hash_algorithm")
+    def _default_hash_algorithm(self) -> str:
+        return "sha256" if self.namespace.mounts[0].bucket.capabilities.metadata else "version"
+
+    @default("checkpoints_class")
+    def _default_checkpoints_class(self) -> type:
+        return BucketCheckpoints
+
+    @default("checkpoints_kwargs")
+    def _default_checkpoints_kwargs(self) -> dict[str, Any]:
+        return {"parent": self, "log": self.log}
+
+    @default("checkpoints")
+    def _default_checkpoints(self) -> Any:
+        # A user who sets checkpoints_kwargs replaces the default; these two are needed all the same.
+        return self.checkpoints_class(**{"parent": self, "log": self.log, **self.checkpoints_kwargs})
+
+    @default("files_handler_class")
+    def _default_files_handler_class(self) -> type:
+        from .handlers.files import FilesHandler  # the handlers name the manager; the import cannot go both ways
+
+        return FilesHandler
+
+    def get_extra_handlers(self) -> list[Any]:
+        """Our routes, beside the server's own."""
+        from .handlers import handlers
+
+        return [*super().get_extra_handlers(), *handlers()]
+
+    # --- questions ----------------------------------------------------------------------------------------------------------
+
+    def resolve(self, path: str, *, read: bool = True) -> Location:
+        """Where an API path leads, if this server shows it.
+
+        Raises:
+            NotFoundError: A path that cannot be, or is hidden, and is to be read.
+            InvalidPathError: The same, and it is to be written.
+        """
+        try:
+            location = self.namespace.resolve(path)
+        except InvalidPathError as error:
+            if read:
+                raise NotFoundError(f"{keys.show(path)} does not exist.") from error
+            raise
+        if not self.allow_hidden and keys.is_hidden(path):
+            if read:
+                raise NotFoundError(f"{keys.show(path)} does not exist.")
+            raise InvalidPathError(f"{keys.show(path)} is hidden; use a name that does not begin with a dot.")
+        return location
+
+    def _resolve_new(self, path: str) -> Location:
+        """Where something new is to be, if a bucket takes such a name."""
+        location = self.resolve(path, read=False)
+        limits = location.bucket.capabilities
+        keys.check_new(location.path, max_bytes=limits.max_key_bytes, max_segment_bytes=limits.max_segment_bytes)
+        return location
+
+    async def is_hidden(self, path: str) -> bool:
+        """Whether a path is hidden, by its name alone. What is ours is hidden always."""
+        return keys.is_hidden(path)
+
+    @_verb
+    async def dir_exists(self, path: str) -> bool:
+        """Whether a directory is there."""
+        try:
+            location = self.namespace.resolve(path)
+        except InvalidPathError:
+            return False
+        return await location.tree.dir_exists(location.path)
+
+    @_verb
+    async def file_exists(self, path: str) -> bool:
+        """Whether a file is there.
+
+        Before a save it may answer from what was served to the client a moment ago: the save's condition makes a mistake harmless.
+        """
+        try:
+            location = self.namespace.resolve(path)
+        except InvalidPathError:
+            return False
+        handler = bases.current_handler()
+        saving = handler is not None and handler.request.method == "PUT"
+        if saving and self._served.is_fresh(location.path):
+            return True
+        entry = await location.tree.lookup(location.path, "file") if location.path else None
+        if entry is None:
+            self._served.forget(location.path)
+        if saving:
+            self._served.saw(location.path, entry.info.version if entry is not None and entry.info is not None else None)
+        return entry is not None
+
+    @_verb
+    async def exists(self, path: str) -> bool:
+        """Whether a file or directory is there."""
+        try:
+            location = self.namespace.resolve(path)
+        except InvalidPathError:
+            return False
+        return await location.tree.lookup(location.path) is not None
+
+    async def resolve_path(self, path: str) -> str | None:
+        """The API path that a path means, if something is there; else None."""
+        try:
+            location = self.resolve(path)
+            return location.path if await location.tree.lookup(location.path) is not None else None
+        except CloudContentsError:
+            return None
+
+    def get_kernel_path(self, path: str, model: Mapping[str, Any] | None = None) -> str:
+        """Where a kernel starts: beside its notebook where the bucket is a local directory within `root_dir`; else in `root_dir`."""
+        try:
+            local = self.namespace.resolve(path).bucket.local_path(path.strip("/") or "/")
+        except CloudContentsError:
+            return ""
+        root = os.path.realpath(self.root_dir)
+        if local is None or not os.path.realpath(local).startswith(root.rstrip("/") + "/"):
+            return ""
+        return os.path.relpath(os.path.realpath(local), root).replace(os.sep, "/")
+
+    # --- reading ------------------------------------------------------------------------------------------------------------
+
+    @_verb
+    async def get(
+        self, path: str, content: bool = True, type: str | None = None, format: str | None = None, require_hash: bool = False
+    ) -> Model:
+        """The model of a file, notebook or directory.
+
+        Two requests at the most where `type` is not given, one where it is; a listing takes one for each 1,000 entries.
+
+        Args:
+            path: API path.
+            content: Whether with its content.
+            type: ``file``, ``notebook`` or ``directory``; what is there must be of that type.
+            format: ``text`` or ``base64``, of a file.
+            require_hash: Whether with its hash; it costs no request.
+        """
+        location = self.resolve(path)
+        try:
+            model = await self._get(location, bool(content), type, format, bool(require_hash))
+        except NotFoundError:
+            self._served.forget(location.path)
+            raise NotFoundError(f"No such file or directory: {location.path}") from None
+        self.emit(data={"action": "get", "path": location.path})
+        return model
+
+    async def _get(self, location: Location, content: bool, type: str | None, format: str | None, require_hash: bool) -> Model:
+        path, tree = location.path, location.tree
+        found: Reader | Listing | ObjectInfo | None
+        if type == "directory":
+            entry = await tree.lookup(path, "directory")
+            if entry is None:
+                if await tree.file_exists(path):
+                    raise WrongTypeError(f"{keys.show(path)} is not a directory")
+                raise NotFoundError(f"{keys.show(path)} does not exist.")
+            if not content:
+                return models.directory_model(path, entry.modified)
+            found = await tree.list(path)
+        elif type is not None:
+            try:
+                found = await tree.open(path) if content else await tree.bucket.head(path) if path else None
+            except NotFoundError:
+                found = None
+            if found is None:
+                if await tree.dir_exists(path):
+                    raise WrongTypeError(f"{keys.show(path)} is a directory, not a {type}")
+                raise NotFoundError(f"{keys.show(path)} does not exist.")
+        elif content:
+            found = await tree.open_any(path)
+        else:
+            entry = await tree.lookup(path)
+            if entry is None:
+                raise NotFoundError(f"{keys.show(path)} does not exist.")
+            if entry.info is None:
+                return self._no_hash(models.directory_model(path, entry.modified), require_hash)
+            found = entry.info
+        if isinstance(found, Listing):
+            return self._no_hash(await self._listing(path, found), require_hash)
+        info = found if isinstance(found, ObjectInfo) else found.info
+        model = models.file_model(path, info, type, require_hash=require_hash)
+        if isinstance(found, Reader):
+            await self._read(found, model, format)
+        self._served.note(path, info.version)
+        return model
+
+    def _no_hash(self, model: Model, require_hash: bool) -> Model:
+        if require_hash:
+            raise WrongTypeError(f"{keys.show(model['path'])} is a directory and has no hash; ask for it without.")
+        return model
+
+    async def _listing(self, path: str, listing: Listing) -> Model:
+        def build() -> Model:
+            children = [
+                models.entry_model(entry)
+                for entry in listing.entries
+                if self.should_list(name := keys.split(entry.path)[1]) and (self.allow_hidden or not name.startswith("."))
+            ]
+            return models.listing_model(path, listing, children)
+
+        if listing.unnameable:
+            self.log.info("%d objects in %s have names that no path can hold; they are not shown.", listing.unnameable, keys.show(path))
+        return await self._offload.run(build)
+
+    async def _read(self, reader: Reader, model: Model, format: str | None) -> None:
+        """Read content into a model."""
+        path = model["path"]
+        async with reader:
+            if self.max_editor_size and reader.length > self.max_editor_size:
+                raise TooLargeError(
+                    f"{keys.show(path)} has {reader.length / 2**20:,.0f} MiB, more than the {self.max_editor_size / 2**20:,.0f} MiB that "
+                    f"open in an editor. Download it (right click, Download, or /files/{path}), or read it in a kernel."
+                )
+            data = b"".join([piece async for piece in reader])
+        if model["type"] == "notebook":
+            problem: dict[str, Any] = {}
+            node = await self._offload.run(models.read_notebook, path, data, problem)
+            await self._in_trust(self._mark_trusted, node, path)
+            model["content"], model["format"] = node, "json"
+            self.validate_notebook_model(model, problem)
+        else:
+            model["content"], model["format"] = await self._offload.run(models.read_text, path, data, format)
+            if model["mimetype"] is None:
+                model["mimetype"] = "text/plain" if model["format"] == "text" else "application/octet-stream"
+
+    # --- saving -------------------------------------------------------------------------------------------------------------
+
+    @_verb
+    async def save(self, model: Model, path: str = "") -> Model:
+        """Save a file, notebook or directory; returns its model without content.
+
+        A file is replaced only if it is still the one that this client last saw. Else the answer is 409, and the text is kept (G2).
+        """
+        location = self.resolve(path, read=False)
+        if not isinstance(model, dict):
+            raise InvalidContentError("The body of a save is a JSON object; nothing was saved.")
+        if model.get("chunk") is not None:
+            return await self._save_chunk(location, model)
+        self.run_pre_save_hooks(model=model, path=location.path)
+        kind = _type_of(model)
+        if kind == "directory":
+            return await self._save_directory(location)
+        data, problem = await self._content_bytes(location, model, kind)
+        condition = await self._saves.precondition(location, model)
+        info = await self._write(location, data, condition, kind, model)
+        if problem is not None:
+            self.validate_notebook_model(model, problem)
+        if kind == "notebook" and condition.base is None:
+            await self._first_checkpoint(location.path)
+        return await self.publish(location.path, info, type=kind, message=model.get("message"))
+
+    async def publish(self, path: str, info: ObjectInfo, *, type: str | None = None, message: str | None = None) -> Model:
+        """End a write of a file, whichever door it came through: the client's base moves on, post-save hooks run, the event goes out.
+
+        Returns:
+            The file's model without content, as the hooks left it.
+        """
+        location = self.namespace.resolve(path)
+        location.tree.wrote(location.path, "file")
+        self._served.note(location.path, info.version)
+        model = models.file_model(location.path, info, type)
+        if message:
+            model["message"] = message
+        # The hook's argument is a local path where there is one, as other managers give it; else the API path.
+        self.run_post_save_hooks(model=model, os_path=location.bucket.local_path(location.path) or location.path)
+        self.emit(data={"action": "save", "path": location.path})
+        return model
+
+    async def _content_bytes(self, location: Location, model: Model, kind: str) -> tuple[bytes, dict[str, Any] | None]:
+        """The bytes to store, and what validation found where it is a notebook."""
+        if kind == "file":
+            return await self._offload.run(models.file_bytes, model["content"], model.get("format")), None
+        problem: dict[str, Any] = {}
+        node, data = await self._offload.run(models.notebook_bytes, model["content"], problem)
+        await self._in_trust(self._check_and_sign, node, location.path)
+        return data, problem
+
+    async def _write(self, location: Location, data: bytes, condition: Precondition, kind: str, model: Model) -> ObjectInfo:
+        if condition.base is None:
+            self._resolve_new(location.path)
+        return await self._saves.write(
+            location,
+            data,
+            condition,
+            content_type=_content_type(location.path),
+            type=kind,
+            format=model.get("format") or "json",
+        )
+
+    async def _save_directory(self, location: Location) -> Model:
+        entry = await location.tree.lookup(location.path)
+        if entry is not None and entry.info is not None:
+            raise WrongTypeError(f"Not a directory: {keys.show(location.path)}")
+        if entry is None:
+            self._resolve_new(location.path)
+            try:
+                entry = await location.tree.mkdir(location.path)
+            except AlreadyExistsError:
+                entry = await location.tree.lookup(location.path, "directory")  # somebody made it at that moment
+        model = models.directory_model(location.path, entry.modified if entry is not None else None)
+        self.run_post_save_hooks(model=model, os_path=location.bucket.local_path(f"{location.path}/") or location.path)
+        self.emit(data={"action": "save", "path": location.path})
+        return model
+
+    async def _save_chunk(self, location: Location, model: Model) -> Model:
+        """One chunk of JupyterLab's own upload; see `cloudcontents.uploads.chunks`."""
+        number = model["chunk"]
+        if not isinstance(number, int) or isinstance(number, bool) or (number < 1 and number != LAST):
+            raise InvalidContentError(f"A chunk is numbered 1, 2, … and {LAST} for the last one, not {number!r}.")
+        if number == 1:
+            self.run_pre_save_hooks(model=model, path=location.path)
+        kind = _type_of(model)
+        if kind != "file":
+            raise InvalidContentError(f'File type "{kind}" is not supported for large file transfer')
+        self._resolve_new(location.path)
+        data = await self._offload.run(models.file_bytes, model["content"], model.get("format"))
+        chunks, client = Chunks(location.bucket), bases.client()
+        if number != LAST:
+            await chunks.stage(location.path, client, number, data)
+            return await self._pending_model(location)
+        body = await chunks.stream(location.path, client, data)
+        condition = await self._saves.precondition(location, model)
+        info = await self._saves.write(location, body, condition, content_type=_content_type(location.path), type=kind, format="base64")
+        await chunks.discard(location.path, client)
+        return await self.publish(location.path, info, type=kind)
+
+    async def _pending_model(self, location: Location) -> Model:
+        """What a chunk that is not the last one is answered with: the file as it still is, or one that is not there yet."""
+        info = await location.bucket.find(location.path)
+        if info is not None:
+            return models.file_model(location.path, info, "file")
+        return models.directory_model(location.path, None) | {"type": "file", "mimetype": mimetypes.guess_type(location.path)[0]}
+
+    # --- new files ----------------------------------------------------------------------------------------------------------
+
+    @_verb
+    async def new_untitled(self, path: str = "", type: str = "", ext: str = "") -> Model:
+        """Make a new file, notebook or directory under the first free name. The name is taken by a conditional create."""
+        location = self.resolve(path, read=False)
+        if not await location.tree.dir_exists(location.path):
+            raise NotFoundError(f"No such directory: {location.path}")
+        kind = type or ("notebook" if ext == ".ipynb" else "file")
+        stems = {"directory": self.untitled_directory, "notebook": self.untitled_notebook, "file": self.untitled_file}
+        if kind not in stems:
+            raise InvalidContentError(f"Unexpected model type: {kind!r}")
+        name = stems[kind] + (".ipynb" if kind == "notebook" else ext)
+        insert = " " if kind == "directory" else ""
+        async for candidate in self._free_names(location, name, insert):
+            target = self._resolve_new(candidate)
+            try:
+                if kind == "directory":
+                    await target.tree.mkdir(target.path)
+                    return await self._save_directory(target)
+                content, format = models.empty_content(kind)
+                model = {"type": kind, "content": content, "format": format}
+                self.run_pre_save_hooks(model=model, path=target.path)
+                data, _ = await self._content_bytes(target, model, kind)
+                info = await target.bucket.put(
+                    target.path,
+                    data,
+                    when=IF_ABSENT,
+                    content_type=_content_type(target.path),
+                    metadata=await self._saves.metadata(target, data),
+                )
+            except AlreadyExistsError:
+                continue
+            if kind == "notebook":
+                await self._first_checkpoint(target.path)
+            return await self.publish(target.path, info, type=kind)
+        raise AlreadyExistsError(f"No free name was found for {keys.show(name)}; others are creating files there. Try again.")
+
+    async def increment_filename(self, filename: str, path: str = "", insert: str = "") -> str:
+        """The first name that is free in a directory; one listing, however many are taken."""
+        location = self.resolve(path, read=False)
+        async for candidate in self._free_names(location, filename, insert):
+            return keys.split(candidate)[1]
+        raise AlreadyExistsError(f"No free name was found for {keys.show(filename)}.")
+
+    async def _free_names(self, directory: Location, name: str, insert: str) -> AsyncIterator[str]:
+        """Paths that were free when the directory was looked at, in the order of the numbers in them."""
+        stem, suffix = _split_name(name)
+        prefix = keys.as_prefix(directory.path) + stem
+        taken: set[str] = set()
+        async for page in directory.bucket.pages(prefix, delimiter="/"):
+            taken.update(info.key for info in page.objects)
+            taken.update(common.key.rstrip("/") for common in page.prefixes)
+        free = (candidate for i in itertools.count() if (candidate := f"{prefix}{f'{insert}{i}' if i else ''}{suffix}") not in taken)
+        for candidate in itertools.islice(free, _TRIES):
+            yield candidate
+
+    async def _first_checkpoint(self, path: str) -> None:
+        """A new notebook has a checkpoint to go back to. That it could not be made is no reason to say that the save failed."""
+        try:
+            await self.checkpoints.create_checkpoint(self, path)
+        except HTTPError as error:
+            self.log.warning("No checkpoint of %s: %s", keys.show(path), error.log_message)
+
+    # --- copying, renaming, deleting ----------------------------------------------------------------------------------------
+
+    @_verb
+    async def copy(self, from_path: str, to_path: str | None = None) -> Model:
+        """Copy a file or directory within the store; no byte passes through the server.
+
+        Into a directory, under its own name with ``-Copy1`` and so on in it; else to the path given, replacing what is there.
+        """
+        source = self.resolve(from_path)
+        entry = await source.tree.lookup(source.path)
+        if entry is None or not source.path:
+            raise NotFoundError(f"No such file or directory: {source.path}")
+        parent, name = keys.split(source.path)
+        target = self.resolve(parent if to_path is None else to_path, read=False)
+        into = await target.tree.dir_exists(target.path)
+        if not into:
+            if to_path is None or not await target.tree.dir_exists(keys.split(target.path)[0]):
+                raise NotFoundError(f"No such parent directory: {keys.split(target.path)[0]} to copy file in")
+            model = await self._copy_to(source, entry.info, self._resolve_new(target.path), replace=True)
+        else:
+            model = await self._copy_into(source, entry.info, target, copy_pat.sub(".", name) if entry.info else _uncopied(name))
+        self.emit(data={"action": "copy", "path": model["path"], "source_path": source.path})
+        return model
+
+    async def _copy_into(self, source: Location, info: ObjectInfo | None, directory: Location, name: str) -> Model:
+        async for candidate in self._free_names(directory, name, "-Copy"):
+            try:
+                return await self._copy_to(source, info, self._resolve_new(candidate))
+            except AlreadyExistsError:
+                continue
+        raise AlreadyExistsError(f"No free name was found for a copy of {keys.show(source.path)}; try again.")
+
+    async def _copy_to(self, source: Location, info: ObjectInfo | None, target: Location, *, replace: bool = False) -> Model:
+        if info is None:
+            limit = self.max_copy_folder_size_mb * 2**20 or None
+            try:
+                await source.tree.copy_dir(source.path, target.path, limit_bytes=limit)
+            except TooLargeError as error:
+                raise InvalidContentError(error.message) from error
+            entry = await target.tree.lookup(target.path, "directory")
+            return models.directory_model(target.path, entry.modified if entry is not None else None)
+        if replace:
+            condition = await self._saves.precondition(target, {})
+            copy = await source.tree.copy_file(source.path, target.path, when=condition.when)
+            await self._drop_checkpoints(target.path)  # those of the file that was replaced
+        else:
+            copy = await source.tree.copy_file(source.path, target.path)
+        self._served.note(target.path, copy.version)
+        return models.file_model(target.path, copy)
+
+    @_verb
+    async def rename(self, old_path: str, new_path: str) -> None:
+        """Rename or move a file or directory, and its checkpoints, to a name that is free."""
+        source, target = self.resolve(old_path), self._resolve_new(new_path)
+        if source.path != target.path:
+            await self._rename(source, target)
+            self.emit(data={"action": "rename", "path": target.path, "source_path": source.path})
+
+    @_verb
+    async def rename_file(self, old_path: str, new_path: str) -> None:
+        """Rename or move a file or directory, and its checkpoints, to a name that is free; without an event."""
+        await self._rename(self.resolve(old_path), self._resolve_new(new_path))
+
+    async def _rename(self, source: Location, target: Location) -> None:
+        if self._checkpoints_go_along:
+            await source.tree.rename(source.path, target.path, companions=("checkpoints",))
+        else:
+            await source.tree.rename(source.path, target.path)
+            await self.checkpoints.rename_all_checkpoints(source.path, target.path)
+        self._served.forget(source.path)
+
+    @_verb
+    async def delete(self, path: str) -> None:
+        """Delete a file or directory with its checkpoints: to the trash, or for good where `delete_to_trash` is off."""
+        location = await self._delete(path)
+        self.emit(data={"action": "delete", "path": location.path})
+
+    @_verb
+    async def delete_file(self, path: str) -> None:
+        """Delete a file or directory with its checkpoints; without an event."""
+        await self._delete(path)
+
+    async def _delete(self, path: str) -> Location:
+        location = self.resolve(path, read=False)
+        if not location.path:
+            raise InvalidPathError("Can't delete root")
+        if self.delete_to_trash:
+            await location.mount.trash.put(location.path, by=bases.user_name())
+            if not self._checkpoints_go_along:
+                await self._drop_checkpoints(location.path)
+        else:
+            entry = await location.tree.lookup(location.path)
+            if entry is None:
+                raise NotFoundError(f"File or directory does not exist: {location.path}")
+            if entry.info is not None:
+                await location.tree.remove_file(location.path)
+            else:
+                if not self.always_delete_dir:
+                    await location.tree.check_empty(location.path)
+                await location.tree.remove_dir(location.path)
+            await self._drop_checkpoints(location.path)
+        self._served.forget(location.path)
+        return location
+
+    @property
+    def _checkpoints_go_along(self) -> bool:
+        return isinstance(self.checkpoints, BucketCheckpoints) and self.checkpoints.shares_bucket
+
+    async def _drop_checkpoints(self, path: str) -> None:
+        await self.checkpoints.delete_all_checkpoints(path)
+
+    # --- checkpoints and trust ----------------------------------------------------------------------------------------------
+
+    @_verb
+    async def list_checkpoints(self, path: str) -> Any:
+        """The checkpoints of a file, oldest first.
+
+        ``GET …/d/checkpoints`` is asked of a *directory* `d` too, when somebody opens a folder of that name in it: the server's routes
+        cannot tell the two. Then the folder is answered.
+        """
+        location = self.resolve(path)
+        found = await self.checkpoints.list_checkpoints(location.path)
+        if not found and location.tree.was(location.path) != "file":
+            folder = keys.join(location.path, "checkpoints")
+            if await location.tree.dir_exists(folder):
+                return await self.get(folder, type="directory")
+        return found
+
+    @_verb
+    async def create_checkpoint(self, path: str) -> Any:
+        """Keep a file as it is now."""
+        return await self.checkpoints.create_checkpoint(self, self.resolve(path).path)
+
+    @_verb
+    async def restore_checkpoint(self, checkpoint_id: str, path: str) -> None:
+        """Make a file what it was at a checkpoint; what it is now is kept."""
+        await self.checkpoints.restore_checkpoint(self, checkpoint_id, self.resolve(path, read=False).path)
+
+    @_verb
+    async def delete_checkpoint(self, checkpoint_id: str, path: str) -> None:
+        """Delete one checkpoint."""
+        await self.checkpoints.delete_checkpoint(checkpoint_id, self.resolve(path).path)
+
+    @_verb
+    async def trust_notebook(self, path: str) -> None:
+        """Trust a notebook's outputs."""
+        location = self.resolve(path)
+        model = await self._get(location, True, "notebook", None, False)
+        self.log.warning("Trusting notebook %s", keys.show(location.path))
+
+        def trust() -> None:
+            self.notary.mark_cells(model["content"], True)
+            self._check_and_sign(model["content"], location.path)
+
+        await self._in_trust(trust)
+
+    def check_and_sign(self, nb: Any, path: str = "", **kwargs: Any) -> None:
+        """Sign a notebook whose cells are all trusted. Blocks its caller; what we do ourselves goes through a thread."""
+        self._trust.block(self._check_and_sign, nb, path)
+
+    def mark_trusted_cells(self, nb: Any, path: str = "") -> None:
+        """Mark the cells of a notebook that was signed. Blocks its caller; what we do ourselves goes through a thread."""
+        self._trust.block(self._mark_trusted, nb, path)
+
+    def _check_and_sign(self, nb: Any, path: str) -> None:
+        super().check_and_sign(nb, path)
+
+    def _mark_trusted(self, nb: Any, path: str) -> None:
+        super().mark_trusted_cells(nb, path)
+
+    async def _in_trust(self, work: Callable[..., None], *args: Any) -> None:
+        """Use the signature database in its own thread."""
+
+        def run() -> None:
+            try:
+                work(*args)
+            except sqlite3.ProgrammingError:
+                # Somebody opened the database in another thread; it is only a connection, so take one of our own.
+                self.notary.store = self.notary.store_factory()
+                work(*args)
+
+        await self._trust.run(run)
+
+
+def _type_of(model: Mapping[str, Any]) -> str:
+    """The type that a model is to be saved as.
+
+    Raises:
+        InvalidContentError: It has none, or none of the three, or lacks its content.
+    """
+    if "type" not in model:
+        raise InvalidContentError("No file type provided")
+    kind = model["type"]
+    if kind not in ("file", "notebook", "directory"):
+        raise InvalidContentError(f"Unhandled contents type: {kind}")
+    if "content" not in model and kind != "directory":
+        raise InvalidContentError("No file content provided")
+    return cast(str, kind)
+
+
+def _content_type(path: str) -> str | None:
+    return "application/x-ipynb+json" if path.endswith(".ipynb") else mimetypes.guess_type(path)[0]
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Where a number goes into a name: before the first dot, in a notebook's before the last."""
+    stem, dot, suffix = name.rpartition(".")
+    if suffix != "ipynb":
+        stem, dot, suffix = name.partition(".")
+    return stem, dot + suffix
+
+
+def _uncopied(name: str) -> str:
+    """A directory's name without the ``-Copy1`` of an earlier copy."""
+    return re.sub(r"-Copy\d*$", "", name)
