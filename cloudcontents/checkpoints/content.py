@@ -36,7 +36,7 @@ async def encode_notebook(nb: Any) -> bytes:
     """The bytes of a notebook, in the format version it has."""
 
     def work() -> bytes:
-        text: str = nbformat.writes(nbformat.from_dict(nb), version=nbformat.NO_CONVERT)  # type: ignore[no-untyped-call]
+        text: str = nbformat.writes(nbformat.from_dict(nb), version=nbformat.NO_CONVERT)
         return text.encode("utf-8")
 
     return await anyio.to_thread.run_sync(work)
@@ -70,7 +70,7 @@ async def decode_notebook(data: bytes, path: str) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         try:
-            nb = nbformat.reads(data.decode("utf-8"), as_version=4)  # type: ignore[no-untyped-call]
+            nb = nbformat.reads(data.decode("utf-8"), as_version=4)
             return {"type": "notebook", "content": nb, "format": "json"}
         except Exception as error:  # whatever nbformat finds wrong with it
             raise InvalidContentError(f"The checkpoint of {show(path)} is not a notebook that can be read: {error}.") from error

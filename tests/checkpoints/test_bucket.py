@@ -201,6 +201,17 @@ async def test_a_name(checkpoints, manager, bucket, text):
     assert better["id"] not in ids(await checkpoints.list_checkpoints("a.txt"))
 
 
+async def test_looking_into_one(checkpoints, manager, bucket):
+    await bucket.put("a.txt", b"one")
+    made = await checkpoints.create_checkpoint(manager, "a.txt")
+    await bucket.put("a.txt", b"two")
+    async with await checkpoints.open_checkpoint(made["id"], "a.txt") as reader:
+        assert b"".join([piece async for piece in reader]) == b"one"
+    with pytest.raises(HTTPError) as caught:
+        await checkpoints.open_checkpoint("unknown", "a.txt")
+    assert caught.value.status_code == 404
+
+
 # --- files and directories that move ------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +377,7 @@ async def test_names_are_checked_at_every_door(checkpoints, manager, bucket, pat
         checkpoints.rename_checkpoint(made["id"], "a.txt", path),
         checkpoints.rename_checkpoint(made["id"], path, "a.txt"),
         checkpoints.name_checkpoint(made["id"], "name", path),
+        checkpoints.open_checkpoint(made["id"], path),
         checkpoints.create_file_checkpoint("x", "text", path),
         checkpoints.get_file_checkpoint(made["id"], path),
         checkpoints.get_notebook_checkpoint(made["id"], path),
