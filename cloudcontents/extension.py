@@ -44,7 +44,7 @@ class CloudContentsExtension(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Keep credentials out of the log, from here on."""
-        if self.contents_manager() is not None:
+        if self.contents_manager() is not None and self.serverapp is not None:
             redact.install()
             redact.install(self.serverapp.log)
 
@@ -86,7 +86,7 @@ class CloudContentsExtension(ExtensionApp):
         if manager is not None:
             await manager.sweep()
 
-    def warn_of_unsafe_stores(self) -> None:
+    async def warn_of_unsafe_stores(self) -> None:
         """Say in the log which stores cannot keep two people's saves apart (promise G9)."""
         manager = self.contents_manager()
         for mount in manager.namespace.mounts if manager is not None else ():
@@ -98,7 +98,7 @@ class CloudContentsExtension(ExtensionApp):
                 )
 
     async def _look_after_journal(self) -> None:
-        await self._carefully("warn of unsafe stores", _as_coroutine(self.warn_of_unsafe_stores))
+        await self._carefully("warn of unsafe stores", self.warn_of_unsafe_stores)
         await self._carefully("recover unfinished operations", self.recover)
         pause = _SECOND_LOOK
         while True:
@@ -119,10 +119,3 @@ class CloudContentsExtension(ExtensionApp):
             self.log.warning("Could not %s; trying again later. %s", what, error.message)
         except Exception:
             self.log.exception("Could not %s; trying again later.", what)
-
-
-def _as_coroutine(work: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        work()
-
-    return run

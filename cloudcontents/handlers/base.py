@@ -19,8 +19,8 @@ from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from ..errors import CloudContentsError, InvalidContentError, InvalidPathError, NotFoundError, UnsupportedError
-from ..keys import clean, is_hidden, join, show
+from ..errors import CloudContentsError, InvalidContentError, InvalidPathError, UnsupportedError
+from ..keys import is_hidden, join
 
 if TYPE_CHECKING:
     from ..manager import CloudContentsManager
@@ -83,18 +83,12 @@ class CloudHandler(APIHandler):
         return bool(self.manager.allow_hidden) or not is_hidden(path)
 
     def locate(self, path: str) -> Location:
-        """Where an API path lies, for reading. A hidden, reserved or impossible name is answered like a missing one.
+        """Where an API path lies, for reading.
 
         Raises:
-            NotFoundError: No user of this server can have anything there.
+            NotFoundError: A hidden, reserved or impossible name: answered like a missing one.
         """
-        try:
-            name = clean(path)
-            if self.is_visible(name):
-                return self.manager.namespace.resolve(name)
-        except InvalidPathError:
-            pass
-        raise NotFoundError(f"{show(path)} does not exist.")
+        return self.manager.resolve(path)
 
     def mounts(self) -> list[Mount]:
         """Every bucket of this server."""

@@ -8,7 +8,6 @@ from typing import Any
 from tornado import web
 
 from ..errors import InvalidContentError, InvalidPathError, NotFoundError
-from ..keys import clean, show
 from ..namespace import Mount
 from ..trash import Trashed
 from .base import CloudHandler, api_path
@@ -76,16 +75,14 @@ class RestoreHandler(_TrashHandler):
         to = (await self.body_object()).get("to")
         if to is not None:
             to = self._target(to, mount)
-        path = await mount.trash.restore(id, to)
-        await self.reply({"path": api_path(mount, path)})
+        path = api_path(mount, await mount.trash.restore(id, to))
+        self.manager.emit(data={"action": "save", "path": path})
+        await self.reply({"path": path})
 
     def _target(self, to: object, mount: Mount) -> str:
         if not isinstance(to, str):
             raise InvalidContentError('"to" is the path to restore to; send text.')
-        name = clean(to)
-        if not self.is_visible(name):
-            raise InvalidPathError(f"{show(to)} would be hidden; restore to another path.")
-        location = self.manager.namespace.resolve(name)
+        location = self.manager.resolve(to, read=False)
         if location.mount is not mount:
             raise InvalidPathError("A deleted file is restored in the bucket that it was deleted from; choose a path there.")
         return location.path
