@@ -446,7 +446,8 @@ class _EmptyReader(Reader):
         self.length = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for nothing in (b"",)[:0]:
+        nothings: tuple[bytes, ...] = ()
+        for nothing in nothings:
             yield nothing
 
     async def aclose(self) -> None:
