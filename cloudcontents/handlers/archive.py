@@ -23,10 +23,13 @@ from ..keys import show, split
 from ..namespace import Location
 from ..tree import Entry, Tree
 from .base import api_path
-from .stream import StreamHandler
+from .stream import PIECE, StreamHandler
 
 #: The least effort: an archive is for moving, and the time goes into the store.
 _LEVEL = 1
+
+#: Bytes gathered before they are sent: most entries are small.
+_BATCH = 64 * 1024
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -82,6 +85,10 @@ class ZipWriter:
         self._zip.writestr(info, b"")
         return self._out.take()
 
+    def file(self, name: str, modified: datetime, data: bytes) -> bytes:
+        """Add a whole file."""
+        return self.begin(name, modified, len(data)) + self.write(data) + self.end()
+
     def begin(self, name: str, modified: datetime, size: int) -> bytes:
         """Begin a file of a known size."""
         info = _zip_info(name, modified)
@@ -121,11 +128,14 @@ async def zip_directory(tree: Tree, path: str, archive: ZipWriter, *, top: str, 
         visible: Says which entries go in; a directory that does not takes all below it along.
     """
     place = safe_name(top) if top else ""
-    if place:
-        yield await asyncio.to_thread(archive.directory, place, None)
+    waiting = bytearray(await asyncio.to_thread(archive.directory, place, None) if place else b"")
     async for piece in _zip_below(tree, path, archive, place, visible):
-        yield piece
-    yield await asyncio.to_thread(archive.close)
+        waiting += piece
+        if len(waiting) >= _BATCH:
+            yield bytes(waiting)
+            waiting.clear()
+    waiting += await asyncio.to_thread(archive.close)
+    yield bytes(waiting)
 
 
 async def _zip_below(tree: Tree, path: str, archive: ZipWriter, place: str, visible: Callable[[Entry], bool]) -> AsyncIterator[bytes]:
@@ -154,11 +164,13 @@ async def _zip_file(tree: Tree, entry: Entry, archive: ZipWriter, name: str) -> 
     except NotFoundError:
         return
     async with reader:
+        if reader.length <= PIECE:
+            data = b"".join([piece async for piece in reader])
+            yield await asyncio.to_thread(archive.file, name, reader.info.modified, data)
+            return
         yield await asyncio.to_thread(archive.begin, name, reader.info.modified, reader.length)
         async for piece in reader:
-            packed = await asyncio.to_thread(archive.write, piece)
-            if packed:
-                yield packed
+            yield await asyncio.to_thread(archive.write, piece)
         yield await asyncio.to_thread(archive.end)
 
 

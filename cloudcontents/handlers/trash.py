@@ -76,7 +76,7 @@ class RestoreHandler(_TrashHandler):
         if to is not None:
             to = self._target(to, mount)
         path = api_path(mount, await mount.trash.restore(id, to))
-        self.manager.emit(data={"action": "save", "path": path})
+        self.manager.emit(data={"action": "save", "path": path})  # type: ignore[no-untyped-call]
         await self.reply({"path": path})
 
     def _target(self, to: object, mount: Mount) -> str:
