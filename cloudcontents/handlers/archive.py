@@ -147,11 +147,11 @@ async def _zip_below(tree: Tree, path: str, archive: ZipWriter, place: str, visi
         segment = split(entry.path)[1]
         if entry.kind == "file":
             files.add(segment)
-            async for piece in _zip_file(tree, entry, archive, _under(place, safe_name(segment))):
+            # A directory of the same name is in the archive already; no disk could hold both. The other way round below.
+            async for piece in _zip_file(tree, entry, archive, _under(place, safe_name(segment, taken=segment in directories))):
                 yield piece
         elif segment not in directories:
             directories.add(segment)
-            # A file of the same name is in the archive already; no disk could hold both.
             name = _under(place, safe_name(segment, taken=segment in files))
             yield await asyncio.to_thread(archive.directory, name, entry.modified)
             async for piece in _zip_below(tree, entry.path, archive, name, visible):
