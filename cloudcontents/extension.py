@@ -43,10 +43,12 @@ class CloudContentsExtension(ExtensionApp):
     _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def initialize_settings(self) -> None:
-        """Keep credentials out of the log, from here on."""
-        if self.contents_manager() is not None and self.serverapp is not None:
+        """Write to the server's own log; under a manager of ours, keep credentials out of it from here on."""
+        if self.serverapp is not None:
+            self.log = self.serverapp.log
+        if self.contents_manager() is not None:
             redact.install()
-            redact.install(self.serverapp.log)
+            redact.install(self.log)
 
     def contents_manager(self) -> CloudContentsManager | None:
         """The server's contents manager, if it is one of ours; asked anew each time, since an extension may replace it."""
