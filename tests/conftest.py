@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -36,6 +37,7 @@ class Reply:
     headers: dict[str, str]
     body: bytes
     broken: bool = False
+    cookies: dict[str, str] = field(default_factory=dict)
 
     @property
     def json(self) -> Any:
@@ -91,12 +93,15 @@ class Server:
             connection.request(method, target, data, headers or {})
             reply = connection.getresponse()
             found = {name.lower(): value for name, value in reply.getheaders()}
+            cookies = SimpleCookie("; ".join(reply.headers.get_all("Set-Cookie") or ()))
+            answer = Reply(reply.status, found, b"", cookies={name: morsel.value for name, morsel in cookies.items()})
             try:
-                return Reply(reply.status, found, reply.read())
+                answer.body = reply.read()
             except http.client.IncompleteRead as error:
-                return Reply(reply.status, found, error.partial, broken=True)
+                answer.body, answer.broken = error.partial, True
             except ConnectionError:
-                return Reply(reply.status, found, b"", broken=True)
+                answer.broken = True
+            return answer
         finally:
             connection.close()
 
