@@ -7,11 +7,11 @@ import itertools
 import mimetypes
 import os
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from jupyter_server.services.contents.manager import AsyncContentsManager, copy_pat
+from nbformat.sign import NotebookNotary
 from tornado.web import HTTPError
 from traitlets import Bool, Float, Int, TraitError, Unicode, default, validate
 
@@ -36,6 +36,7 @@ from .offload import Offload
 from .registry import open_backend
 from .saves import Precondition, Saves
 from .tree import Listing
+from .trust import AnyThreadStore, TrustThread
 from .uploads.chunks import LAST, Chunks
 
 P = ParamSpec("P")
@@ -47,7 +48,7 @@ _TRIES = 100
 
 
 def _verb(method: Verb[P, T]) -> Verb[P, T]:
-    """Errors of ours become `HTTPError`, whose message JupyterLab shows; a `TypeError` too, since the server takes one for an old API."""
+    """Every error becomes an `HTTPError`: JupyterLab shows the message of one, and a `TypeError` would pass for an old API."""
 
     @functools.wraps(method)
     async def answer(self: CloudContentsManager, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -56,9 +57,11 @@ def _verb(method: Verb[P, T]) -> Verb[P, T]:
         except CloudContentsError as error:
             reason = "bad type" if isinstance(error, WrongTypeError) else None
             raise HTTPError(error.http_status, error.message, reason=reason) from error
-        except TypeError as error:
+        except HTTPError:
+            raise
+        except Exception as error:
             self.log.exception("Unexpected failure in %s", method.__name__)
-            raise HTTPError(500, "Unexpected failure; the server's log says more.") from error
+            raise HTTPError(500, f"Unexpected failure ({type(error).__name__}); the server's log says more.") from error
 
     return answer
 
@@ -97,8 +100,7 @@ class CloudContentsManager(AsyncContentsManager):
         super().__init__(**kwargs)
         self._namespace: Namespace | None = None
         self._offload = Offload("content", 2)
-        # One thread, since SQLite objects stay in the thread that made them.
-        self._trust = Offload("trust", 1)
+        self._trust = TrustThread(lambda: self.notary)
         self._served = Bases()
         self._saves = Saves(self._served, self._offload)
         if self.config.FileContentsManager:
@@ -184,6 +186,15 @@ class CloudContentsManager(AsyncContentsManager):
             return keys.clean(cast(str, proposal["value"]))
         except InvalidPathError as error:
             raise TraitError(error.message) from None
+
+    @default("notary")
+    def _default_notary(self) -> NotebookNotary:
+        notary = NotebookNotary(parent=self)
+        if "store_factory" not in self.config.NotebookNotary:
+            notary.store.close()
+            notary.store_factory = lambda: AnyThreadStore(notary.db_file, parent=notary)
+            notary.store = notary.store_factory()
+        return notary
 
     @default("hash_algorithm")
     def _default_hash_algorithm(self) -> str:
@@ -337,7 +348,7 @@ class CloudContentsManager(AsyncContentsManager):
             entry = await tree.lookup(path, "directory")
             if entry is None:
                 if await tree.file_exists(path):
-                    raise WrongTypeError(f"{keys.show(path)} is not a directory")
+                    raise WrongTypeError(f"{path} is not a directory")
                 raise NotFoundError(f"{keys.show(path)} does not exist.")
             if not content:
                 return models.directory_model(path, entry.modified)
@@ -349,7 +360,7 @@ class CloudContentsManager(AsyncContentsManager):
                 found = None
             if found is None:
                 if await tree.dir_exists(path):
-                    raise WrongTypeError(f"{keys.show(path)} is a directory, not a {type}")
+                    raise WrongTypeError(f"{path} is a directory, not a {type}")
                 raise NotFoundError(f"{keys.show(path)} does not exist.")
         elif content:
             found = await tree.open_any(path)
@@ -400,7 +411,7 @@ class CloudContentsManager(AsyncContentsManager):
         if model["type"] == "notebook":
             problem: dict[str, Any] = {}
             node = await self._offload.run(models.read_notebook, path, data, problem)
-            await self._in_trust(self._mark_trusted, node, path)
+            await self._trust.run(self._mark_trusted, node, path)
             model["content"], model["format"] = node, "json"
             self.validate_notebook_model(model, problem)
         else:
@@ -457,7 +468,7 @@ class CloudContentsManager(AsyncContentsManager):
             return await self._offload.run(models.file_bytes, model["content"], model.get("format")), None
         problem: dict[str, Any] = {}
         node, data = await self._offload.run(models.notebook_bytes, model["content"], problem)
-        await self._in_trust(self._check_and_sign, node, location.path)
+        await self._trust.run(self._check_and_sign, node, location.path)
         return data, problem
 
     async def _write(self, location: Location, data: bytes, condition: Precondition, kind: str, model: Model) -> ObjectInfo:
@@ -494,9 +505,7 @@ class CloudContentsManager(AsyncContentsManager):
             raise InvalidContentError(f"A chunk is numbered 1, 2, … and {LAST} for the last one, not {number!r}.")
         if number == 1:
             self.run_pre_save_hooks(model=model, path=location.path)
-        kind = _type_of(model)
-        if kind != "file":
-            raise InvalidContentError(f'File type "{kind}" is not supported for large file transfer')
+        kind = _type_of(model, only="file")
         self._resolve_new(location.path)
         data = await self._offload.run(models.file_bytes, model["content"], model.get("format"))
         chunks, client = Chunks(location.bucket), bases.client()
@@ -594,9 +603,11 @@ class CloudContentsManager(AsyncContentsManager):
             raise NotFoundError(f"No such file or directory: {source.path}")
         parent, name = keys.split(source.path)
         target = self.resolve(parent if to_path is None else to_path, read=False)
-        into = await target.tree.dir_exists(target.path)
-        if not into:
-            if to_path is None or not await target.tree.dir_exists(keys.split(target.path)[0]):
+        if not await target.tree.dir_exists(target.path):
+            if entry.info is None:  # a directory goes *into* what is named, which is made for it, as other managers do
+                target = self._resolve_new(keys.join(target.path, name))
+                await target.tree.make_parents(target.path)
+            elif to_path is None or not await target.tree.dir_exists(keys.split(target.path)[0]):
                 raise NotFoundError(f"No such parent directory: {keys.split(target.path)[0]} to copy file in")
             model = await self._copy_to(source, entry.info, self._resolve_new(target.path), replace=True)
         else:
@@ -633,7 +644,7 @@ class CloudContentsManager(AsyncContentsManager):
     @_verb
     async def rename(self, old_path: str, new_path: str) -> None:
         """Rename or move a file or directory, and its checkpoints, to a name that is free."""
-        source, target = self.resolve(old_path), self._resolve_new(new_path)
+        source, target = self.resolve(old_path, read=False), self._resolve_new(new_path)
         if source.path != target.path:
             await self._rename(source, target)
             self.emit(data={"action": "rename", "path": target.path, "source_path": source.path})
@@ -641,7 +652,7 @@ class CloudContentsManager(AsyncContentsManager):
     @_verb
     async def rename_file(self, old_path: str, new_path: str) -> None:
         """Rename or move a file or directory, and its checkpoints, to a name that is free; without an event."""
-        await self._rename(self.resolve(old_path), self._resolve_new(new_path))
+        await self._rename(self.resolve(old_path, read=False), self._resolve_new(new_path))
 
     async def _rename(self, source: Location, target: Location) -> None:
         if self._checkpoints_go_along:
@@ -734,37 +745,24 @@ class CloudContentsManager(AsyncContentsManager):
             self.notary.mark_cells(model["content"], True)
             self._check_and_sign(model["content"], location.path)
 
-        await self._in_trust(trust)
+        await self._trust.run(trust)
 
     def check_and_sign(self, nb: Any, path: str = "", **kwargs: Any) -> None:
         """Sign a notebook whose cells are all trusted. Blocks its caller; what we do ourselves goes through a thread."""
-        self._trust.block(self._check_and_sign, nb, path)
+        self._trust.block(lambda: self._check_and_sign(nb, path, **kwargs))
 
     def mark_trusted_cells(self, nb: Any, path: str = "") -> None:
         """Mark the cells of a notebook that was signed. Blocks its caller; what we do ourselves goes through a thread."""
         self._trust.block(self._mark_trusted, nb, path)
 
-    def _check_and_sign(self, nb: Any, path: str) -> None:
-        super().check_and_sign(nb, path)
+    def _check_and_sign(self, nb: Any, path: str, **kwargs: Any) -> None:
+        super().check_and_sign(nb, path, **kwargs)
 
     def _mark_trusted(self, nb: Any, path: str) -> None:
         super().mark_trusted_cells(nb, path)
 
-    async def _in_trust(self, work: Callable[..., None], *args: Any) -> None:
-        """Use the signature database in its own thread."""
 
-        def run() -> None:
-            try:
-                work(*args)
-            except sqlite3.ProgrammingError:
-                # Somebody opened the database in another thread; it is only a connection, so take one of our own.
-                self.notary.store = self.notary.store_factory()
-                work(*args)
-
-        await self._trust.run(run)
-
-
-def _type_of(model: Mapping[str, Any]) -> str:
+def _type_of(model: Mapping[str, Any], *, only: str | None = None) -> str:
     """The type that a model is to be saved as.
 
     Raises:
@@ -775,6 +773,8 @@ def _type_of(model: Mapping[str, Any]) -> str:
     kind = model["type"]
     if kind not in ("file", "notebook", "directory"):
         raise InvalidContentError(f"Unhandled contents type: {kind}")
+    if only is not None and kind != only:
+        raise InvalidContentError(f'File type "{kind}" is not supported for large file transfer')
     if "content" not in model and kind != "directory":
         raise InvalidContentError("No file content provided")
     return cast(str, kind)

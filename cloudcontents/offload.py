@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -20,7 +21,7 @@ class Offload:
     """
 
     def __init__(self, name: str, threads: int) -> None:
-        self._name = name
+        self._prefix = f"cloudcontents-{name}-{id(self)}"
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
@@ -30,7 +31,9 @@ class Offload:
         return await loop.run_in_executor(self._executor(), lambda: work(*args, **kwargs))
 
     def block(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `work` in a thread and wait for it, blocking the caller; for callers that are not async."""
+        """Call `work` in a thread and wait for it, blocking the caller; for callers that are not async, a thread of this pool included."""
+        if threading.current_thread().name.startswith(self._prefix):
+            return work(*args, **kwargs)
         return self._executor().submit(work, *args, **kwargs).result()
 
     def close(self) -> None:
@@ -41,5 +44,5 @@ class Offload:
 
     def _executor(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"cloudcontents-{self._name}")
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._prefix)
         return self._pool

@@ -310,7 +310,7 @@ class Tree:
             async for info in objects:
                 name = info.key.removeprefix(prefix)
                 if name and name not in _MARKER_NAMES:
-                    raise DirectoryNotEmptyError(f"Directory {keys.show(path)} not empty.")
+                    raise DirectoryNotEmptyError(f"Directory {path} not empty")
 
     async def keep_parent(self, path: str) -> None:
         """Leave the directory that a path was taken out of standing."""
@@ -344,14 +344,14 @@ class Tree:
             return
         if not src or not dst:
             raise InvalidPathError("The root cannot be renamed.")
-        if keys.is_within(dst, src):
-            raise InvalidPathError("A directory cannot be moved into itself; choose another place.")
         parent = keys.split(dst)[0]
         entry, target = await both(self.lookup(src), self.lookup(dst))
         if entry is None:
             raise NotFoundError(f"{keys.show(src)} does not exist.")
         if target is not None:
             raise _taken(dst)
+        if keys.is_within(dst, src):
+            raise InvalidPathError("A directory cannot be moved into itself; choose another place.")
         if parent != keys.split(src)[0] and not await self.dir_exists(parent):
             raise NotFoundError(f"The directory {keys.show(parent)} does not exist.")
         if entry.info is not None:
