@@ -135,7 +135,7 @@ async def test_overwriting_as_jupyterlab_does_takes_the_right_ones(manager, chec
 
 
 @pytest.mark.parametrize("delete_to_trash", [True, False])
-async def test_they_go_with_a_deleted_file_or_directory(manager, checkpoints, delete_to_trash):
+async def test_they_go_with_a_deleted_file_or_directory(manager, checkpoints, bucket, delete_to_trash):
     manager.delete_to_trash = delete_to_trash
     manager.always_delete_dir = True
     await manager.save({"type": "directory"}, "d")
@@ -144,9 +144,8 @@ async def test_they_go_with_a_deleted_file_or_directory(manager, checkpoints, de
         await manager.create_checkpoint(path)
     await manager.delete("d")
     await manager.delete("b.txt")
-    await manager.save({"type": "directory"}, "d")
     for path in ("d/a.txt", "b.txt"):
-        await save(manager, path, "another file of that name")
+        await bucket.put(path, b"another file of that name")
         assert await manager.list_checkpoints(path) == []
     assert len(await manager.list_checkpoints("d2.txt")) == 1
 
@@ -163,6 +162,7 @@ async def test_they_come_back_from_the_trash(manager, trash):
         await trash.restore(item.id)
     for path, expected in made.items():
         assert await manager.list_checkpoints(path) == expected
+        assert await read(manager, path) == "one"
         await save(manager, path, "two")
         await manager.restore_checkpoint(expected[0]["id"], path)
         assert await read(manager, path) == "one"
