@@ -54,10 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (CloudContentsError, OSError) as error:
+    except Exception as error:
         if args.debug:
             sys.stderr.write("\n".join(redact(line) for line in traceback.format_exc().splitlines()) + "\n")
-        note(transfer.describe(error))
+        if isinstance(error, (CloudContentsError, OSError)):
+            note(transfer.describe(error))
+        else:
+            note(f"unexpected failure, please report it with what --debug shows: {type(error).__name__}: {error}")
         return USAGE if isinstance(error, ConfigurationError) else FAILED
 
 

@@ -20,7 +20,6 @@ from .. import keys
 from ..bucket import Bucket
 from ..config import StoreUrl, parse_url
 from ..errors import ConfigurationError
-from ..journal import Journal
 from ..registry import open_backend
 from ..tree import Tree
 
@@ -68,7 +67,7 @@ async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = ()) -> As
     """
     parsed = [parse_url(url) for url in urls]
     roots = _roots(parsed, [url in leaving for url in urls])
-    trees: dict[StoreUrl, Tree] = {}
+    trees: list[tuple[StoreUrl, Tree]] = []
     try:
         places = []
         for text, url, root in zip(urls, parsed, roots, strict=True):
@@ -78,17 +77,16 @@ async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = ()) -> As
             places.append(Place(tree, path, text, name, url.path.endswith("/")))
         yield places
     finally:
-        for tree in trees.values():
+        for _, tree in trees:
             await tree.bucket.close()
 
 
-def _opened(trees: dict[StoreUrl, Tree], root: StoreUrl) -> Tree:
-    for known, tree in trees.items():
+def _opened(trees: list[tuple[StoreUrl, Tree]], root: StoreUrl) -> Tree:
+    for known, tree in trees:
         if known == root:
             return tree
-    bucket = Bucket(open_backend(root))
-    trees[root] = Tree(bucket, Journal(bucket))
-    return trees[root]
+    trees.append((root, Tree(Bucket(open_backend(root)))))
+    return trees[-1][1]
 
 
 def _roots(urls: Sequence[StoreUrl], leaving: Sequence[bool]) -> list[StoreUrl]:
@@ -101,8 +99,8 @@ def _roots(urls: Sequence[StoreUrl], leaving: Sequence[bool]) -> list[StoreUrl]:
         elif url.bucket:
             roots.append(replace(url, path=""))
         else:
-            start = _deepest(url, leaves)
-            marked = next((at for at in (start, *start.parents) if (at / keys.RESERVED).is_dir()), None)
+            path, start = Path(url.path), _deepest(url, leaves)
+            marked = next((at for at in (path, *path.parents) if (at / keys.RESERVED).is_dir()), None)
             roots.append(None if marked is None else replace(url, path=str(marked)))
             unmarked += [start] if marked is None else []
     shared = os.path.commonpath(unmarked) if unmarked else ""
