@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import TypeVar
@@ -71,5 +72,11 @@ async def both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
         else:
             second.append(await other)
 
-    await for_each((one, other), side, width=2)
+    try:
+        await for_each((one, other), side, width=2)
+    finally:
+        # A failure of one at its first step comes before the other one was begun.
+        for work in (one, other):
+            if inspect.iscoroutine(work):
+                work.close()
     return first[0], second[0]
