@@ -44,7 +44,7 @@ def main() -> int:
     suite = HERE / options.suite
     command = [sys.executable, "-m", "pytest", "-c", str(sources / "pyproject.toml"), "--rootdir", str(PROJECT)]
     command += ["--confcutdir", str(suite), "--import-mode=prepend", "-p", "no:cacheprovider", "--color=auto"]
-    command += ["--override-ini=log_cli=false", "--override-ini=log_cli_level=WARNING", "--durations=0", "--durations-min=20"]
+    command += ["--override-ini=log_cli=false", "--override-ini=timeout_method=signal", "--durations=0", "--durations-min=20"]
     named = [argument for argument in pytest_arguments if not argument.startswith("-") and ".py" in argument]
     chosen = [str(suite / Path(argument).name) if argument in named else argument for argument in pytest_arguments]
     if not named:

@@ -7,11 +7,10 @@ import pytest
 pytest.register_assert_rewrite("tests")
 
 import store_fixtures  # noqa: E402
-from applicable import EXPECTED, NOT_APPLICABLE  # noqa: E402
+from applicable import AGAINST_THE_CLOCK, EXPECTED, MUST_FAIL, NOT_APPLICABLE  # noqa: E402
 from counting import Counting  # noqa: E402
-from tests.conftest import *  # noqa: E402, F403
-
 from tests import conftest as upstream  # noqa: E402
+from tests.conftest import *  # noqa: E402, F403
 
 # These stand for upstream's fixtures of the same names.
 root_directory = store_fixtures.root_directory
@@ -24,4 +23,5 @@ def pytest_configure(config: pytest.Config) -> None:
     upstream.pytest_configure(config)
     config.addinivalue_line("markers", "flaky: upstream's own; here a test passes at once or fails")
     store = store_fixtures.STORE
-    config.pluginmanager.register(Counting(NOT_APPLICABLE[store], EXPECTED[store]), "counting")
+    counting = Counting(NOT_APPLICABLE[store], EXPECTED[store], MUST_FAIL, AGAINST_THE_CLOCK)
+    config.pluginmanager.register(counting, "counting")

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import store_fixtures
-from tests.test_files import *  # noqa: F403
-
 from tests import test_files as upstream
+from tests.test_files import *  # noqa: F403
 
 # Upstream's module has one of its own, which chooses among its handlers.
 jp_argv = store_fixtures.jp_argv
