@@ -110,7 +110,9 @@ class Tree:
             return found
         if hint == "directory" and (found := await self._find_dir(path)) is not None:
             return found
-        file, directory = await both(self._file(path), self._find_dir(path))
+        file, directory = await both(self._file(path), self._find_dir(path, ask_marker=False))
+        if file is None and directory is None and await self._legacy_marker(path):
+            return Entry(path, "directory")
         return directory or file
 
     async def file_exists(self, path: str) -> bool:
@@ -156,7 +158,7 @@ class Tree:
 
         async def listing() -> Listing | None:
             try:
-                return await self.list(path)
+                return await self._shared_listing(path)
             except NotFoundError:
                 return None
 
@@ -165,9 +167,11 @@ class Tree:
             if file is not None:
                 await file.aclose()
             return directory
-        if file is None:
-            raise NotFoundError(f"{keys.show(path)} does not exist.")
-        return file
+        if file is not None:
+            return file
+        if await self._legacy_marker(path):
+            return Listing(path, ())
+        raise NotFoundError(f"{keys.show(path)} does not exist.")
 
     async def list(self, path: str) -> Listing:
         """List a directory: one delimited LIST per 1,000 entries and no request per entry.
@@ -177,6 +181,14 @@ class Tree:
         Raises:
             NotFoundError: No such directory.
         """
+        try:
+            return await self._shared_listing(path)
+        except NotFoundError:
+            if await self._legacy_marker(path):
+                return Listing(path, ())
+            raise
+
+    async def _shared_listing(self, path: str) -> Listing:
         key = (id(asyncio.get_running_loop()), self._writes, path)
         task = self._listings.get(key)
         if task is None:
@@ -208,7 +220,7 @@ class Tree:
                     entries = {name: entries[name] for name in kept}
                     cut = kept[-1].rpartition("/")[2]
                     break
-        if path and not seen and not await self._legacy_marker(path):
+        if path and not seen:
             raise NotFoundError(f"{keys.show(path)} does not exist.")
         self._note(path, "directory")
         return Listing(path, sorted(entries.values(), key=lambda e: e.path.encode()), modified, cut, unnameable)
@@ -538,9 +550,9 @@ class Tree:
         self._note(path, "file")
         return Entry(path, "file", info)
 
-    async def _find_dir(self, path: str) -> Entry | None:
+    async def _find_dir(self, path: str, *, ask_marker: bool = True) -> Entry | None:
         first = await self._first(path)
-        if first is None and not await self._legacy_marker(path):
+        if first is None and not (ask_marker and await self._legacy_marker(path)):
             return None
         self._note(path, "directory")
         own = first is not None and first.key == keys.as_prefix(path) and self.bucket.capabilities.keeps_directories
