@@ -260,6 +260,12 @@ class CloudContentsManager(ManagerSettings):
     # --- saving -------------------------------------------------------------------------------------------------------------
 
     @_verb
+    async def new(self, model: Model | None = None, path: str = "") -> Model:
+        """Create a file, notebook or directory; an empty one where the model has no content."""
+        self.resolve(path, read=False)  # here already: the base strips every slash at the ends, and names are refused, never altered
+        return cast(Model, await super().new(model, path))
+
+    @_verb
     async def save(self, model: Model, path: str = "") -> Model:
         """Save a file, notebook or directory; returns its model without content.
 
