@@ -49,7 +49,7 @@ from .interface import (
 from .local_files import Root, kernel_errors, look, segments, version_of
 from .local_listing import info_of, list_page
 from .local_meta import Side, drop_side, guess_type, move_side, read_side, sweep_sides
-from .local_reader import STEP, open_file, open_reader
+from .local_reader import STEP, LocalReader, open_file, open_reader
 from .local_staging import Staged, sweep_staged
 from .ranges import resolve_range
 
@@ -136,7 +136,13 @@ class LocalBackend(Backend):
         """See `Backend.get`."""
         if key.endswith("/"):
             return await self._run(lambda: _EmptyReader(self._head(key), start, if_version))
-        return await self._run(lambda: open_reader(self._root, key, start, length, if_version, self._submit))
+        opening = self._submit(lambda: open_reader(self._root, key, start, length, if_version, self._submit))
+        try:
+            return await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            # The thread may be about to open the file for nobody.
+            opening.add_done_callback(_abandon)
+            raise
 
     # --- writing --------------------------------------------------------------------------------------------------------------
 
@@ -433,6 +439,11 @@ def _rename_directory(name: str, source: int, new: str, target: int) -> None:
 def _discard(opening: Future[Staged]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().discard()
+
+
+def _abandon(opening: Future[LocalReader]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abandon()
 
 
 class _EmptyReader(Reader):

@@ -173,6 +173,10 @@ class LocalReader(Reader):
         if not self._file.close_now():
             self._submit(self._close)
 
+    def abandon(self) -> None:
+        """Close the file of a reader that reached nobody; in a thread."""
+        self._file.close()
+
     def _ahead(self, at: int, end: int) -> Future[bytes] | None:
         if at >= end:
             return None

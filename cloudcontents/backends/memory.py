@@ -6,6 +6,7 @@ objects. Nothing is on disk: a process that ends takes its stores with it.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from bisect import bisect_left, bisect_right, insort
@@ -208,15 +209,18 @@ class MemoryBackend(Backend):
         """See `Backend.list`. Pages hold at most 1,000 entries."""
         if delimiter not in (None, "/"):
             raise UnsupportedError("The delimiter of a listing is '/' or none.")
+        await _turn()
         limit = self.capabilities.page_size
         return self._store.page(prefix, delimiter, page_token, max(1, min(page_size or limit, limit)))
 
     async def head(self, key: str) -> ObjectInfo:
         """See `Backend.head`."""
+        await _turn()
         return self._store.find(key).info
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """See `Backend.get`. The reader keeps the bytes it was opened on."""
+        await _turn()
         found = self._store.find(key)
         if if_version is not None and found.info.version != if_version:
             raise ConflictError(f"{show(key)} has changed since it was listed; read it again.")
@@ -234,6 +238,7 @@ class MemoryBackend(Backend):
         checksum: str | None = None,
     ) -> ObjectInfo:
         """See `Backend.put`. `checksum` of the result is always the content's SHA-256."""
+        await _turn()
         data, digest = await read_whole(body, checksum)
         draft = ObjectInfo(
             key=key,
@@ -248,10 +253,12 @@ class MemoryBackend(Backend):
 
     async def delete(self, key: str, *, if_version: str | None = None) -> None:
         """See `Backend.delete`."""
+        await _turn()
         self._store.remove(key, if_version)
 
     async def delete_many(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
         """See `BulkDelete.delete_many`."""
+        await _turn()
         failed: list[tuple[str, Exception]] = []
         for key, version in items:
             try:
@@ -262,10 +269,16 @@ class MemoryBackend(Backend):
 
     async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
         """See `Backend.copy`."""
+        await _turn()
         return self._store.copy(src, dst, src_version, when)
 
     async def close(self) -> None:
         """Nothing to free: the store outlives its backends."""
+
+
+async def _turn() -> None:
+    """Let others run, as a call to a real store does: without it tests would never see two calls interleave."""
+    await asyncio.sleep(0)
 
 
 class _MemoryReader(Reader):

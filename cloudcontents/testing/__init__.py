@@ -1,0 +1,26 @@
+"""What the author of a backend tests it with: `BackendConformance`, the corpus of bad names, a pytest plugin.
+
+Nothing here is imported with the package: pytest is needed for the tests only (``pip install 'cloudcontents[testing]'``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .conformance import BackendConformance
+    from .names import CORPUS, Name
+
+__all__ = ["CORPUS", "BackendConformance", "Name"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BackendConformance":
+        from .conformance import BackendConformance
+
+        return BackendConformance
+    if name in ("CORPUS", "Name"):
+        from . import names
+
+        return getattr(names, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
