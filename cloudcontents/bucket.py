@@ -28,6 +28,7 @@ from .backends.interface import (
     Page,
     Reader,
     Rename,
+    Sweep,
     When,
 )
 from .errors import (
@@ -294,6 +295,11 @@ class Bucket:
         """The real file or directory behind a key, where the store has such."""
         backend = self.backend
         return backend.local_path(key) if isinstance(backend, LocalPath) else None
+
+    async def sweep(self) -> int:
+        """Remove what cut-off writes left in the store long ago. Returns how many. Safe to repeat."""
+        backend = self.backend
+        return await backend.sweep() if isinstance(backend, Sweep) else 0
 
     async def close(self) -> None:
         """Free clients and threads. Safe to repeat; a later call opens them again."""

@@ -217,7 +217,7 @@ def _is_dead(owner: dict[str, Any]) -> bool:
         return False
     if any(owner.get(name) != here[name] for name in ("host", "boot", "namespace")):
         return False
-    return _start_time(int(owner["pid"])) != owner["start"]
+    return bool(_start_time(int(owner["pid"])) != owner["start"])
 
 
 def _start_time(pid: int) -> str:

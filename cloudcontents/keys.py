@@ -15,7 +15,7 @@ from .errors import InvalidPathError, OutsideRootError
 RESERVED = ".cloudcontents"
 
 #: Bytes of a key kept free for what the reserved prefix puts around a path, so that each file we create can have checkpoints.
-RESERVED_BYTES = 128
+RESERVED_BYTES = 160
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ID = re.compile(r"[A-Za-z0-9][\w-]{0,127}\Z", re.ASCII)
@@ -74,9 +74,7 @@ def check_new(path: str, *, max_bytes: int, max_segment_bytes: int | None = None
     if max_segment_bytes is not None:
         for segment in name.split("/"):
             if len(segment.encode()) > max_segment_bytes:
-                raise InvalidPathError(
-                    f"{show(segment)} is too long: this bucket takes names of at most {max_segment_bytes} bytes."
-                )
+                raise InvalidPathError(f"{show(segment)} is too long: this bucket takes names of at most {max_segment_bytes} bytes.")
     return name
 
 

@@ -298,7 +298,8 @@ class CloudContentsManager(ManagerSettings):
         location = self.namespace.resolve(path)
         location.tree.wrote(location.path, "file")
         self._served.note(location.path, info.version)
-        model = models.file_model(location.path, info, type)
+        # As get() without a type would tell it, whatever type was sent.
+        model = models.file_model(location.path, info)
         if message:
             model["message"] = message
         # The hook's argument is a local path where there is one, as other managers give it; else the API path.

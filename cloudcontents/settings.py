@@ -89,11 +89,12 @@ class ManagerSettings(AsyncContentsManager):
 
     async def sweep(self) -> dict[str, int]:
         """Delete what was kept long enough: trash, refused texts, abandoned uploads. Safe to repeat, and on many servers at once."""
-        count = {"trash": 0, "conflicts": 0, "chunks": 0}
+        count = {"trash": 0, "conflicts": 0, "chunks": 0, "leftovers": 0}
         for mount in self.namespace.mounts:
             count["trash"] += await mount.trash.empty(max_age_seconds=self.trash_days * 86400)
             count["conflicts"] += await mount.conflicts.sweep(self.conflict_days * 86400)
             count["chunks"] += await Chunks(mount.bucket).sweep(86400)
+            count["leftovers"] += await mount.bucket.sweep()
         return count
 
     async def close(self) -> None:

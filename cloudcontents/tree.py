@@ -135,7 +135,7 @@ class Tree:
         if _is_marker_object(reader.info):
             await reader.aclose()
             raise NotFoundError(f"{keys.show(path)} does not exist.")
-        self._note(path, "file")
+        self._note_file(path)
         return reader
 
     async def open_any(self, path: str) -> Reader | Listing:
@@ -403,7 +403,7 @@ class Tree:
             if len(moves) == 1 and await self.bucket.rename(*moves[0]):
                 return
             async with self.journal.operation("move", moves):
-                await self._claim(dst_prefix)
+                await self._claim(*moves[0])
                 left = [key for pair in moves for key in await self._move(*pair, resumed=pair is not moves[0])]
                 await self._delete_legacy_marker(src)
         except AlreadyExistsError:
@@ -414,12 +414,16 @@ class Tree:
                 f"they are, the first one is {keys.show(left[0])}. Everything else was moved."
             )
 
-    async def _claim(self, prefix: str) -> None:
+    async def _claim(self, src: str, dst: str) -> None:
         """Take a directory's name before anything is put below it: of two that want it, one gets it."""
         if self.bucket.capabilities.keeps_directories:
             return  # the store's own rename takes the name
+        marker = await self.bucket.find(src)
         try:
-            await self.bucket.put(prefix, b"", when=self._if_absent())
+            if marker is not None and marker.size:
+                await copy_object(self.bucket, marker, dst, IF_ABSENT)
+            else:
+                await self.bucket.put(dst, b"", when=self._if_absent())
         except AlreadyExistsError as error:
             raise NothingDone from error
 
@@ -531,6 +535,11 @@ class Tree:
         kind, since = self._hints.get(path, (None, 0.0))
         return kind if time.monotonic() - since < _HINT_SECONDS else None
 
+    def _note_file(self, path: str) -> None:
+        # An object beside a directory of its name may be asked for as a file; the next one who asks for neither gets the directory.
+        if self.was(path) != "directory":
+            self._note(path, "file")
+
     def _note(self, path: str, kind: Kind) -> None:
         self._hints[path] = (kind, time.monotonic())
         self._hints.move_to_end(path)
@@ -547,7 +556,7 @@ class Tree:
         info = await self.bucket.find(path)
         if info is None or _is_marker_object(info):
             return None
-        self._note(path, "file")
+        self._note_file(path)
         return Entry(path, "file", info)
 
     async def _find_dir(self, path: str, *, ask_marker: bool = True) -> Entry | None:
@@ -580,8 +589,11 @@ class Tree:
         return suffix is not None or (folder is not None and _is_marker_object(folder))
 
     async def _delete_legacy_marker(self, path: str) -> None:
-        if self.bucket.capabilities.object_beside_prefix:
-            await self.bucket.delete(path + _MARKER_SUFFIX)
+        if not self.bucket.capabilities.object_beside_prefix:
+            return
+        folder, _ = await both(self.bucket.find(path), self.bucket.delete(path + _MARKER_SUFFIX))
+        if folder is not None and _is_marker_object(folder):
+            await self.bucket.delete(path)
 
 
 def _is_marker_object(info: ObjectInfo) -> bool:

@@ -17,6 +17,7 @@ from .interface import (
     Reader,
     Rename,
     SizedStream,
+    Sweep,
     When,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "Reader",
     "Rename",
     "SizedStream",
+    "Sweep",
     "When",
 ]

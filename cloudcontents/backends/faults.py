@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, When
+from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, Sweep, When
 
 T = TypeVar("T")
 
@@ -67,6 +67,8 @@ class FaultBackend(Backend):
             self.rename = self._rename
         if isinstance(inner, LocalPath):
             self.local_path = inner.local_path
+        if isinstance(inner, Sweep):
+            self.sweep = inner.sweep
 
     @property
     def url(self) -> str:

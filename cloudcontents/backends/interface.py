@@ -300,3 +300,11 @@ class LocalPath(Protocol):
 
     def local_path(self, key: str) -> str | None:
         """The file's or directory's absolute path on this machine, or None."""
+
+
+@runtime_checkable
+class Sweep(Protocol):
+    """Optional: writes that a crash cut off leave something behind in the store."""
+
+    async def sweep(self) -> int:
+        """Remove what was left so long ago that no write can still be at it. Returns how many. Safe to repeat at any time."""

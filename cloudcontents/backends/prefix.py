@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
-from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, When
+from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, Sweep, When
 
 
 class PrefixBackend(Backend):
@@ -34,6 +34,8 @@ class PrefixBackend(Backend):
         if isinstance(inner, LocalPath):
             self._paths: LocalPath = inner
             self.local_path = self._local_path
+        if isinstance(inner, Sweep):
+            self.sweep = inner.sweep
 
     @property
     def url(self) -> str:
@@ -78,9 +80,7 @@ class PrefixBackend(Backend):
     ) -> ObjectInfo:
         """See `Backend.put`."""
         return self._outer(
-            await self._inner.put(
-                self._prefix + key, body, when=when, content_type=content_type, metadata=metadata, checksum=checksum
-            )
+            await self._inner.put(self._prefix + key, body, when=when, content_type=content_type, metadata=metadata, checksum=checksum)
         )
 
     async def delete(self, key: str, *, if_version: str | None = None) -> None:

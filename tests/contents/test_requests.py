@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+
 from cloudcontents.backends.faults import FaultBackend
 from cloudcontents.bucket import Bucket
 from cloudcontents.tree import Tree
