@@ -266,6 +266,16 @@ class CloudContentsManager(ManagerSettings):
         return cast(Model, await super().new(model, path))
 
     @_verb
+    async def update(self, model: Model, path: str) -> Model:
+        """Rename to the model's path."""
+        target = model.get("path", path)
+        if not isinstance(target, str):
+            raise InvalidContentError('"path" is the new path; send text.')
+        self.resolve(path)  # both here already, as in `new`
+        self.resolve(target, read=False)
+        return cast(Model, await super().update(model, path))
+
+    @_verb
     async def save(self, model: Model, path: str = "") -> Model:
         """Save a file, notebook or directory; returns its model without content.
 
