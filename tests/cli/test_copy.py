@@ -328,6 +328,22 @@ def test_a_failed_download_leaves_nothing(memory, tmp_path, monkeypatch, names):
     assert names(tmp_path) == []
 
 
+def test_a_name_that_is_taken_meanwhile_is_not_overwritten(memory, tmp_path, monkeypatch, names):
+    memory.put("a", b"new")
+    real = MemoryBackend.get
+
+    async def get(self, key, **kwargs):
+        (tmp_path / "a").write_bytes(b"somebody else's")
+        return await real(self, key, **kwargs)
+
+    monkeypatch.setattr(MemoryBackend, "get", get)
+    # The first look comes before the read; what is under way then must not win.
+    monkeypatch.setattr("cloudcontents.cli.local.LocalSide._target", lambda self, path, replace: self._root / path if path else self._root)
+    assert memory.run("cp", memory.url("a"), "a")[0] == 1
+    assert (tmp_path / "a").read_bytes() == b"somebody else's"
+    assert names(tmp_path) == ["a"]
+
+
 def test_wrong_bytes_are_not_kept(memory, tmp_path, names):
     memory.put("a", b"right")
     store = memory_store(memory.name)

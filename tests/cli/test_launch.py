@@ -84,6 +84,8 @@ def test_app_on_a_directory(server, bucket, app, page, tmp_path):
     ask("/api/contents/exp/b.txt", method="PUT", data=body)
     assert (bucket.path / "exp" / "b.txt").read_text() == "new"
     end(process)
+    # Though no configuration of this environment enables it.
+    assert "cloudcontents | extension was successfully loaded" in (tmp_path / "log").read_text()
 
 
 def test_a_missing_directory_is_made(server, tmp_path):
