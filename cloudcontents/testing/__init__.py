@@ -1,4 +1,4 @@
-"""What the author of a backend tests it with: `BackendConformance`, the corpus of bad names, a pytest plugin.
+"""What the author of a backend tests it with: `BackendConformance`, `ManagerConformance`, the corpus of bad names, a pytest plugin.
 
 Nothing here is imported with the package: pytest is needed for the tests only (``pip install 'cloudcontents[testing]'``).
 """
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .conformance import BackendConformance
+    from .manager_suite import ManagerConformance
     from .names import CORPUS, Name
 
-__all__ = ["CORPUS", "BackendConformance", "Name"]
+__all__ = ["CORPUS", "BackendConformance", "ManagerConformance", "Name"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from .conformance import BackendConformance
 
         return BackendConformance
+    if name == "ManagerConformance":
+        from .manager_suite import ManagerConformance
+
+        return ManagerConformance
     if name in ("CORPUS", "Name"):
         from . import names
 
