@@ -88,7 +88,7 @@ class Names:
         if backend.capabilities.any_key:
             pytest.skip("a flat store has no way out of its root")
         await backend.put("x", b"inside")
-        for key in (*names.names("not-found"), "/x", "//x", "./x"):
+        for key in [raw.removesuffix("/") for raw in (*names.names("not-found"), "/x", "//x", "./x")]:
             for call in (backend.head(key), backend.get(key), backend.copy(key, "stolen")):
                 with pytest.raises(NotFoundError):
                     await call
