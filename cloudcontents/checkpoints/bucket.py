@@ -157,6 +157,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         if file is None:
             await self._keep_content(contents_mgr, path, home, every)
             await super().restore_checkpoint(contents_mgr, checkpoint_id, path)  # type: ignore[no-untyped-call]
+            await self._prune_if_due(home)
             return
         present = await file.bucket.find(file.path)
         if present is None and await file.tree.dir_exists(file.path):
@@ -172,6 +173,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
                 f"{keys.show(path)} was saved while its checkpoint was being restored; it was left as it is. "
                 "Look at it, then restore again."
             ) from error
+        await self._prune_if_due(home)
         # Of ours, the manager ends every write: the client's base moves on, hooks run, the event goes out.
         publish = getattr(contents_mgr, "publish", None)
         if publish is None:
