@@ -128,6 +128,8 @@ def notebook_bytes(content: Any, validation_error: dict[str, Any]) -> tuple[Any,
     """
     if not isinstance(content, dict):
         raise InvalidContentError("The content of a notebook is a JSON object; nothing was saved.")
+    if not isinstance(content.get("nbformat"), int):
+        raise InvalidContentError("The content has no format number (nbformat), so it is no notebook; nothing was saved.")
     try:
         node = nbformat.from_dict(content)
         text = nbformat.writes(node, version=nbformat.NO_CONVERT, capture_validation_error=validation_error)

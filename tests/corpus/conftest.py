@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,8 +64,9 @@ class Server:
                 return Reply(refusal.code, refusal.read())
 
 
+@contextmanager
 def start(directory: Path, *arguments: str) -> Iterator[Server]:
-    """Run a Jupyter server in a directory of its own until the generator is closed."""
+    """Run a Jupyter server in a directory of its own."""
     root = directory / "root"
     root.mkdir()
     runtime = directory / "runtime"
@@ -102,18 +104,16 @@ def _url_of(process: subprocess.Popen[bytes], directory: Path, runtime: Path) ->
     raise AssertionError(f"the server did not start: {(directory / 'log').read_text()}")
 
 
-@pytest.fixture(scope="session")
-def upstream_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """jupyter_server's own file manager."""
-    yield from start(tmp_path_factory.mktemp("upstream"), f"--ServerApp.contents_manager_class={UPSTREAM}")
-
-
 @pytest.fixture(scope="session", params=["memory", "file"])
-def our_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Our manager, on each store."""
-    directory = tmp_path_factory.mktemp("ours")
-    url = "memory://corpus" if request.param == "memory" else (directory / "root").as_uri()
-    yield from start(directory, f"--ServerApp.contents_manager_class={OURS}", f"--CloudContentsManager.url={url}")
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    """jupyter_server's own file manager, and ours on each store. Both are new, so that neither trusts a notebook from an earlier life."""
+    theirs, ours = tmp_path_factory.mktemp("upstream"), tmp_path_factory.mktemp("ours")
+    url = "memory://corpus" if request.param == "memory" else (ours / "root").as_uri()
+    with (
+        start(theirs, f"--ServerApp.contents_manager_class={UPSTREAM}") as upstream,
+        start(ours, f"--ServerApp.contents_manager_class={OURS}", f"--CloudContentsManager.url={url}") as server,
+    ):
+        yield upstream, server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
