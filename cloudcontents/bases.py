@@ -14,6 +14,8 @@ from typing import Any
 
 from jupyter_server.base.call_context import CallContext
 
+from . import keys
+
 #: Clients × files remembered at the most; the ones not used for longest go first.
 _LIMIT = 50_000
 
@@ -39,6 +41,12 @@ class Bases:
     def forget(self, path: str) -> None:
         """A client was told that there is no such file."""
         self._served.pop((client(), path), None)
+
+    def forget_tree(self, path: str) -> None:
+        """A client deleted or renamed this file or directory: what it knew of it, and of all below it, is void."""
+        name = client()
+        for key in [key for key in self._served if key[0] == name and keys.is_within(key[1], path)]:
+            del self._served[key]
 
     def base(self, path: str) -> str | None:
         """The version that the client last saw, or None."""

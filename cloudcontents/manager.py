@@ -438,7 +438,7 @@ class CloudContentsManager(ManagerSettings):
     async def copy(self, from_path: str, to_path: str | None = None) -> Model:
         """Copy a file or directory within the store; no byte passes through the server.
 
-        Into a directory, under its own name with ``-Copy1`` and so on in it; else to the path given, replacing what is there.
+        Into a directory, under its own name with ``-Copy1`` and so on in it; else to the path given: a file that is there goes to the trash.
         """
         source = self.resolve(from_path)
         entry = await source.tree.lookup(source.path)
@@ -475,12 +475,9 @@ class CloudContentsManager(ManagerSettings):
                 raise InvalidContentError(error.message) from error
             entry = await target.tree.lookup(target.path, "directory")
             return models.directory_model(target.path, entry.modified if entry is not None else None)
-        if replace:
-            condition = await self._saves.precondition(target, {})
-            copy = await source.tree.copy_file(source.path, target.path, when=condition.when)
-            await self._drop_checkpoints(target.path)  # those of the file that was replaced
-        else:
-            copy = await source.tree.copy_file(source.path, target.path)
+        if replace and await target.tree.file_exists(target.path):
+            await self._delete(target.path)  # to the trash, with its checkpoints
+        copy = await source.tree.copy_file(source.path, target.path)
         self._served.note(target.path, copy.version)
         return models.file_model(target.path, copy)
 
@@ -503,7 +500,7 @@ class CloudContentsManager(ManagerSettings):
         else:
             await source.tree.rename(source.path, target.path)
             await self.checkpoints.rename_all_checkpoints(source.path, target.path)
-        self._served.forget(source.path)
+        self._served.forget_tree(source.path)
 
     @_verb
     async def delete(self, path: str) -> None:
@@ -535,7 +532,7 @@ class CloudContentsManager(ManagerSettings):
                     await location.tree.check_empty(location.path)
                 await location.tree.remove_dir(location.path)
             await self._drop_checkpoints(location.path)
-        self._served.forget(location.path)
+        self._served.forget_tree(location.path)
         return location
 
     @property

@@ -366,6 +366,9 @@ class Tree:
             raise InvalidPathError("A directory cannot be moved into itself; choose another place.")
         if parent != keys.split(src)[0] and not await self.dir_exists(parent):
             raise NotFoundError(f"The directory {keys.show(parent)} does not exist.")
+        for kind in companions:
+            # Left by a file of that name which another program removed: not this one's.
+            await self.delete_prefix(keys.companion_tree(kind, dst))
         if entry.info is not None:
             await self.move_file(entry.info, dst)
             for kind in companions:

@@ -136,3 +136,41 @@ async def test_a_store_without_conditional_writes_still_sees_a_conflict(tmp_path
         await two.save({"type": "file", "format": "text", "content": "two"}, "f.txt")
     for manager in (one, two):
         await manager.close()
+
+
+async def test_what_was_deleted_or_renamed_by_oneself_is_no_conflict():
+    manager = CloudContentsManager(url="memory://own-deeds")
+    model = {"type": "file", "format": "text", "content": "x"}
+    for undo in (lambda: manager.delete("d"), lambda: manager.rename("d", "e")):
+        await manager.save({"type": "directory"}, "d")
+        await manager.save(dict(model), "d/f.txt")
+        await undo()
+        await manager.save({"type": "directory"}, "d")
+        await manager.save(dict(model), "d/f.txt")
+    drop_memory_store("own-deeds")
+
+
+async def test_a_copy_onto_a_file_puts_that_one_in_the_trash():
+    manager = CloudContentsManager(url="memory://onto")
+    for name in ("a.txt", "b.txt"):
+        await manager.save({"type": "file", "format": "text", "content": name}, name)
+        await manager.create_checkpoint(name)
+    await manager.copy("a.txt", "b.txt")
+    assert (await manager.get("b.txt"))["content"] == "a.txt"
+    assert await manager.list_checkpoints("b.txt") == []
+    (item,) = await manager.namespace.mounts[0].trash.list()
+    await manager.namespace.mounts[0].trash.restore(item.id, "c.txt")
+    assert (await manager.get("c.txt"))["content"] == "b.txt"
+    assert len(await manager.list_checkpoints("c.txt")) == 1
+    drop_memory_store("onto")
+
+
+async def test_checkpoints_left_at_the_new_name_are_not_inherited():
+    manager = CloudContentsManager(url="memory://left")
+    for name in ("a.txt", "b.txt"):
+        await manager.save({"type": "file", "format": "text", "content": name}, name)
+        await manager.create_checkpoint(name)
+    await manager.namespace.mounts[0].bucket.delete("b.txt")  # by another program
+    await manager.rename("a.txt", "b.txt")
+    assert len(await manager.list_checkpoints("b.txt")) == 1
+    drop_memory_store("left")
