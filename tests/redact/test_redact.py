@@ -3,6 +3,7 @@
 import io
 import logging
 import timeit
+import traceback
 
 import pytest
 
@@ -249,3 +250,18 @@ def test_normal_logging_stays_cheap():
 
     base = min(timeit.repeat(without, number=2000, repeat=5))
     assert min(timeit.repeat(only, number=2000, repeat=5)) < 3 * base
+
+
+def test_a_formatter_that_makes_its_own_traceback_gets_none(log):
+    class Own(logging.Formatter):
+        def format(self, record):
+            return "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else f"{record.getMessage()} {record.exc_text}"
+
+    log.handlers[0].setFormatter(Own())
+    for text in ("password=canary-own", "harmless"):
+        try:
+            raise ValueError(text)
+        except ValueError:
+            log.exception("failed")
+    assert "canary" not in log.stream.getvalue()
+    assert "ValueError: harmless" in log.stream.getvalue()
