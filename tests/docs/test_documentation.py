@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def code_blocks() -> list[Any]:
 @pytest.mark.parametrize(("language", "code"), code_blocks())
 def test_code_in_the_documentation_parses(language: str, code: str) -> None:
     if language == "python":
-        ast.parse(code)
+        ast.parse(textwrap.dedent(code))
     elif language == "json":
         json.loads(code)
     elif language == "toml":
