@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from datetime import datetime
 from http.client import responses
@@ -157,7 +158,8 @@ class CloudHandler(APIHandler):
         """Log what went wrong; of a failure that has a name, one line and its cause."""
         if isinstance(value, CloudContentsError):
             cause = f" ({type(value.__cause__).__name__})" if value.__cause__ is not None else ""
-            self.log.warning("%s %s: %s: %s%s", self.request.method, self.request.path, value.code, value.message, cause)
+            level = logging.WARNING if value.http_status >= 500 else logging.INFO
+            self.log.log(level, "%s %s: %s: %s%s", self.request.method, self.request.path, value.code, value.message, cause)
         else:
             super().log_exception(typ, value, tb)
 

@@ -89,12 +89,11 @@ def made(server):
     server.run(lambda: server.bucket.put("d/f.txt", b"x"))
     server.run(lambda: server.bucket.put("gone.txt", b"x"))
     mount = server.manager.namespace.mounts[0]
-    ids = {
+    return {
         "checkpoint": server.request("POST", "/api/contents/kept.txt/checkpoints").json["id"],
         "trash": server.run(lambda: mount.trash.put("gone.txt")).id,
         "conflict": server.run(lambda: mount.conflicts.keep("kept.txt", b"lost", client="c", base=None, type="file", format="text")).id,
     }
-    return ids
 
 
 def ask(server, route, method, made, *, headers=None, token=False):
