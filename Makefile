@@ -32,7 +32,7 @@ check: $(VENV)/.for-check ## Format, lint, strict types, docs build
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.for-check ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format
