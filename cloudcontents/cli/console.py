@@ -45,7 +45,7 @@ class Progress:
     def expect(self, size: int) -> None:
         """Learn of more bytes to come."""
         if not self._bar.disable:
-            self._bar.total += size
+            self._bar.total = (self._bar.total or 0) + size
             self._bar.refresh()
 
     def advance(self, size: int) -> None:
