@@ -168,6 +168,15 @@ def test_if_match(server, put):
     assert server.request("HEAD", "/files/matched.bin", headers={"If-Match": '"x"'}).status == 412
 
 
+def test_the_etag_is_what_a_save_may_be_conditional_on(server, put):
+    put("edited.txt", b"one")
+    tag = server.request("GET", "/files/edited.txt").headers["etag"]
+    body = {"type": "file", "format": "text", "content": "two"}
+    assert server.request("PUT", "/api/contents/edited.txt", body=body, headers={"If-Match": tag}).status == 200
+    assert server.request("PUT", "/api/contents/edited.txt", body=body, headers={"If-Match": tag}).status == 412
+    assert server.request("GET", "/files/edited.txt").body == b"two"
+
+
 def test_if_range(server, put, calls):
     put("resumed.bin", TEXT)
     tag = server.request("GET", "/files/resumed.bin").headers["etag"]

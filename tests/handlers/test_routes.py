@@ -119,6 +119,15 @@ def test_a_deleted_file_is_restored(server, name):
     assert server.request("POST", f"/cloudcontents/trash/{item['id']}/restore").status == 404
 
 
+def test_a_restore_is_told_to_listeners(server, name, monkeypatch):
+    save(server, f"{name}.txt", "text")
+    server.request("DELETE", f"/api/contents/{name}.txt")
+    told = []
+    monkeypatch.setattr(server.manager, "emit", lambda data: told.append(data))
+    server.request("POST", f"/cloudcontents/trash/{trashed(server, f'{name}.txt')['id']}/restore")
+    assert told == [{"action": "save", "path": f"{name}.txt"}]
+
+
 def test_restore_to_another_name_and_never_over_something(server, name):
     save(server, f"{name}.txt", "old")
     server.request("DELETE", f"/api/contents/{name}.txt")
