@@ -8,12 +8,11 @@ through here; other programs' edits are seen, not stopped.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -21,7 +20,6 @@ from urllib.parse import quote
 
 from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
-    AlreadyExistsError,
     CloudContentsError,
     ConfigurationError,
     ConflictError,
@@ -49,9 +47,9 @@ from .interface import (
 from .local_files import Root, kernel_errors, look, segments, version_of
 from .local_listing import info_of, list_page
 from .local_meta import Side, drop_side, guess_type, move_side, read_side, sweep_sides
-from .local_reader import STEP, LocalReader, open_file, open_reader
+from .local_reader import STEP, EmptyReader, LocalReader, open_file, open_reader
+from .local_renames import rename_directory, rename_file
 from .local_staging import Staged, sweep_staged
-from .ranges import resolve_range
 
 T = TypeVar("T")
 
@@ -59,7 +57,6 @@ _THREADS = 8
 _DAY = 24 * 3600.0
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
 _NO_RENAME = {errno.EXDEV, errno.EBUSY}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def open_local(url: StoreUrl) -> Backend:
@@ -135,7 +132,7 @@ class LocalBackend(Backend):
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """See `Backend.get`."""
         if key.endswith("/"):
-            return await self._run(lambda: _EmptyReader(self._head(key), start, if_version))
+            return await self._run(lambda: EmptyReader(self._head(key), start, if_version))
         opening = self._submit(lambda: open_reader(self._root, key, start, length, if_version, self._submit))
         try:
             return await asyncio.wrap_future(opening)
@@ -399,7 +396,7 @@ class LocalBackend(Backend):
                 self._root.directory(from_names[:-1]) as source,
                 self._root.directory(to_names[:-1], create=True) as target,
             ):
-                move = _rename_directory if src.endswith("/") else _rename_file
+                move = rename_directory if src.endswith("/") else rename_file
                 try:
                     move(from_names[-1], source, to_names[-1], target)
                 except OSError as error:
@@ -411,31 +408,6 @@ class LocalBackend(Backend):
             move_side(self._root, from_names, to_names)
 
 
-def _rename_file(name: str, source: int, new: str, target: int) -> None:
-    try:
-        os.link(name, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if look(new, target) is not None:
-            raise AlreadyExistsError(f"{show(new)} exists already; use another name.") from error
-        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
-        return
-    os.fsync(target)
-    os.unlink(name, dir_fd=source)
-
-
-def _rename_directory(name: str, source: int, new: str, target: int) -> None:
-    # Taking the name first: a rename would silently replace an empty directory of somebody else's.
-    os.mkdir(new, dir_fd=target)
-    try:
-        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.rmdir(new, dir_fd=target)
-        raise
-
-
 def _discard(opening: Future[Staged]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().discard()
@@ -444,22 +416,3 @@ def _discard(opening: Future[Staged]) -> None:
 def _abandon(opening: Future[LocalReader]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().abandon()
-
-
-class _EmptyReader(Reader):
-    """What a directory's key reads as: nothing."""
-
-    def __init__(self, info: ObjectInfo, start: int, if_version: str | None) -> None:
-        if if_version is not None and info.version != if_version:
-            raise ConflictError(f"{show(info.key)} has changed since it was listed; read it again.")
-        resolve_range(0, start, None)
-        self.info = info
-        self.length = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        nothings: tuple[bytes, ...] = ()
-        for nothing in nothings:
-            yield nothing
-
-    async def aclose(self) -> None:
-        """Nothing is held open."""

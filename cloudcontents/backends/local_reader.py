@@ -186,3 +186,22 @@ class LocalReader(Reader):
     def _close(self) -> bytes:
         self._file.close()
         return b""
+
+
+class EmptyReader(Reader):
+    """What a directory's key reads as: nothing."""
+
+    def __init__(self, info: ObjectInfo, start: int, if_version: str | None) -> None:
+        if if_version is not None and info.version != if_version:
+            raise ConflictError(f"{show(info.key)} has changed since it was listed; read it again.")
+        resolve_range(0, start, None)
+        self.info = info
+        self.length = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        nothings: tuple[bytes, ...] = ()
+        for nothing in nothings:
+            yield nothing
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-_MODULES = ("conformance", "behaviours_objects", "behaviours_listing", "behaviours_changes", "behaviours_names", "calls")
+_MODULES = ("conformance", "behaviours_objects", "behaviours_listing", "behaviours_changes", "behaviours_names", "calls", "manager_suite")
 
 for _module in _MODULES:
     pytest.register_assert_rewrite(f"cloudcontents.testing.{_module}")

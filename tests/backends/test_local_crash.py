@@ -6,14 +6,14 @@ import textwrap
 
 import pytest
 
-# Runs in a process of its own, which forks one child for each step: the child is killed before (or after) the n-th call that
-# changes anything, and what it leaves is looked at. Ends when a child got through.
+# Runs in a process of its own, which forks one child for each step: the child is killed before the n-th call that changes
+# anything, and what it leaves is looked at. Ends when a child got through.
 KILLER = """
 import asyncio, itertools, os, shutil, signal, sys
 from cloudcontents.backends import IF_ABSENT, IfVersion, SizedStream
 from cloudcontents.backends.local import LocalBackend
 
-scenario, when, base = sys.argv[1:]
+scenario, base = sys.argv[1:]
 CALLS = ["open", "write", "fsync", "utime", "fchmod", "replace", "link", "unlink", "mkdir", "rename", "rmdir", "copy_file_range"]
 OLD, NEW = b"o" * 3000, b"n" * 5000
 
@@ -21,14 +21,12 @@ def arm(n):
     seen = itertools.count(1)
     def wrap(real):
         def call(*args, **options):
-            mine = next(seen)
-            if mine == n and when == "before":
+            # Opening what exists changes nothing: the state before it is the state before the next call.
+            if (real is not opening or args[1] & os.O_CREAT) and next(seen) == n:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = real(*args, **options)
-            if mine == n and when == "after":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            return real(*args, **options)
         return call
+    opening = os.open
     for name in CALLS:
         setattr(os, name, wrap(getattr(os, name)))
 
@@ -111,18 +109,17 @@ for n in itertools.count(1):
 """
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scenario", ["replace", "swap", "create", "copy", "rename", "rename-directory"])
-def test_killed_at_each_step(tmp_path, scenario, when):
+def test_killed_at_each_step(tmp_path, scenario):
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, scenario, when, str(tmp_path / "bucket")],
+        [sys.executable, "-c", KILLER, scenario, str(tmp_path / "bucket")],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 8, "hardly any step was found to kill at"
+    assert int(done.stdout) >= 6, "hardly any step was found to kill at"
 
 
 def run_processes(code, count, *arguments):
