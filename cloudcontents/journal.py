@@ -42,7 +42,8 @@ class Operation:
         moves: Pairs of source and target prefix (of a deletion: the prefix and "").
         owner: Which process is at it.
         version: The entry's version, for compare-and-swap.
-        renewed: When the entry was last written, by the store's clock.
+        renewed: When the process that began it last wrote the entry, by the store's clock. Objects are judged by it.
+        taken: Whether another one has taken it over since.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Operation:
     owner: dict[str, Any]
     version: str
     renewed: datetime
+    taken: bool = False
 
     @property
     def key(self) -> str:
@@ -75,6 +77,7 @@ class Journal:
         self.lease = lease
         self._owner = {**_process(), "instance": secrets.token_hex(8)}
         self._running: set[str] = set()
+        self._held: dict[str, _Held] = {}
         self._seen: dict[str, tuple[str, float]] = {}
 
     @contextlib.asynccontextmanager
@@ -91,25 +94,40 @@ class Journal:
         self._running.add(op.id)
         try:
             op = await self._write(op, IF_ABSENT)
-            async with self._renewed(op) as alive:
+            async with self._renewed(op):
                 yield op
-            await self.finish(alive[0])
+            await self.finish(op)
         except NothingDone as undone:
             await self.finish(op)
             raise (undone.__cause__ or undone) from None
         finally:
             self._running.discard(op.id)
+            self._held.pop(op.id, None)
 
     @contextlib.asynccontextmanager
     async def resumed(self, op: Operation) -> AsyncIterator[Operation]:
         """As `operation`, for an entry that `take_abandoned` returned."""
         self._running.add(op.id)
         try:
-            async with self._renewed(op) as alive:
+            async with self._renewed(op):
                 yield op
-            await self.finish(alive[0])
+            await self.finish(op)
         finally:
             self._running.discard(op.id)
+            self._held.pop(op.id, None)
+
+    async def hold(self, op: Operation) -> None:
+        """Make sure that a running operation is still ours, for a whole lease from now. Called before what cannot be undone.
+
+        Raises:
+            LockedError: Another server took it over, while this one stood still.
+        """
+        held = self._held[op.id]
+        async with held.lock:
+            try:
+                held.op = await self._write(held.op, IfVersion(held.op.version))
+            except (ConflictError, NotFoundError):
+                raise _lost() from None
 
     async def finish(self, op: Operation) -> None:
         """Strike an entry out. Safe to repeat."""
@@ -123,7 +141,9 @@ class Journal:
                 info, data = await self.bucket.read(info.key, limit=1 << 20)
                 record = json.loads(data)
                 moves = tuple((str(src), str(dst)) for src, dst in record["moves"])
-                found.append(Operation(record["id"], record["kind"], moves, dict(record["owner"]), info.version, info.modified))
+                since = record.get("since")
+                renewed = datetime.fromisoformat(since) if since else info.modified
+                found.append(Operation(record["id"], record["kind"], moves, dict(record["owner"]), info.version, renewed, bool(since)))
             except NotFoundError:
                 continue
             except (ValueError, KeyError, TypeError, CloudContentsError):
@@ -148,15 +168,13 @@ class Journal:
             ours = op.owner.get("instance") == self._owner["instance"]
             if ours or _is_dead(op.owner) or time.monotonic() - since >= self.lease:
                 with contextlib.suppress(ConflictError):
-                    # The entry's time of last renewal by its owner is what recovery judges objects by; keep it.
-                    mine = await self._write(replace(op, owner=self._owner), IfVersion(op.version))
-                    taken.append(replace(mine, renewed=op.renewed))
+                    taken.append(await self._write(replace(op, owner=self._owner, taken=True), IfVersion(op.version)))
         self._seen = seen
         return taken
 
     @contextlib.asynccontextmanager
-    async def _renewed(self, op: Operation) -> AsyncIterator[list[Operation]]:
-        alive = [op]
+    async def _renewed(self, op: Operation) -> AsyncIterator[None]:
+        self._held[op.id] = _Held(op, anyio.Lock())
         lost = False
 
         async def renew() -> None:
@@ -164,8 +182,8 @@ class Journal:
             while True:
                 await anyio.sleep(self.lease / 3)
                 try:
-                    alive[0] = await self._write(alive[0], IfVersion(alive[0].version))
-                except (ConflictError, NotFoundError):
+                    await self.hold(op)
+                except LockedError:
                     lost = True
                     group.cancel_scope.cancel()
                     return
@@ -176,23 +194,37 @@ class Journal:
         async with anyio.create_task_group() as group:
             group.start_soon(renew)
             try:
-                yield alive
+                yield
             except Exception as error:  # one plain exception, not a group of them, reaches the caller
                 failure = error
             group.cancel_scope.cancel()
         if lost:
-            raise LockedError("Another server took this operation over and goes on with it; look again in a moment.")
+            raise _lost()
         if failure is not None:
             raise failure
 
     async def _write(self, op: Operation, when: When) -> Operation:
         body = {"format": 1, "id": op.id, "kind": op.kind, "moves": op.moves, "owner": op.owner, "beat": secrets.token_hex(4)}
+        if op.taken:
+            body["since"] = op.renewed.isoformat()
         if isinstance(when, IfVersion) and not self.bucket.capabilities.put_if_version:
             when = ALWAYS
         if when == IF_ABSENT and not self.bucket.capabilities.put_if_absent:
             when = ALWAYS
         info = await self.bucket.put(op.key, json.dumps(body).encode(), when=when, content_type="application/json")
-        return replace(op, version=info.version, renewed=info.modified)
+        return replace(op, version=info.version, renewed=op.renewed if op.taken else info.modified)
+
+
+@dataclass(slots=True)
+class _Held:
+    """An operation that is being worked on, as it was last written. The lock keeps its two writers in this process apart."""
+
+    op: Operation
+    lock: anyio.Lock
+
+
+def _lost() -> LockedError:
+    return LockedError("Another server took this operation over and goes on with it; look again in a moment.")
 
 
 _NEVER = datetime.min

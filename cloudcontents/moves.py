@@ -6,7 +6,8 @@ copied: at no moment is an object in neither place. Objects that no path can nam
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 
 from .backends.interface import ALWAYS, IF_ABSENT, IfVersion, ObjectInfo, When
@@ -24,7 +25,13 @@ _ROUNDS = 5
 
 
 async def copy_prefix(
-    bucket: Bucket, src: str, dst: str, *, skip: Callable[[str], bool] | None = None, limit_bytes: int | None = None
+    bucket: Bucket,
+    src: str,
+    dst: str,
+    *,
+    skip: Callable[[str], bool] | None = None,
+    limit_bytes: int | None = None,
+    resumed: bool = False,
 ) -> int:
     """Copy every object below a prefix to another one; what is already there with the same content is left as it is.
 
@@ -34,13 +41,14 @@ async def copy_prefix(
         dst: Target prefix.
         skip: Says which of the source's keys stay behind.
         limit_bytes: The most that may be copied.
+        resumed: Whether a crashed copy goes on: then what is there with other content was written since, by somebody, and stays.
 
     Returns:
         The number of objects.
 
     Raises:
-        TooLargeError: More than `limit_bytes` in all; nothing was copied.
-        AlreadyExistsError: Another object is in the way; what had been copied stays.
+        NothingDone: From what failed, as `TooLargeError` or an object in the way (not `resumed`); what had been copied was taken back.
+        CloudContentsError: It stopped halfway; going on with `resumed` finishes it.
     """
     _check(src, dst)
     if limit_bytes is not None:
@@ -48,20 +56,33 @@ async def copy_prefix(
         async for info in bucket.objects(src):
             total += info.size or 0
             if total > limit_bytes:
-                raise TooLargeError(
+                raise NothingDone from TooLargeError(
                     f"{show(src.rstrip('/'))} holds more than {limit_bytes / 2**20:g} MiB, the most that is copied at once. "
                     "Copy parts of it, or raise max_copy_folder_size_mb."
                 )
-    count = 0
+    placed: dict[str, tuple[str, str]] = {}
 
     async def one(info: ObjectInfo) -> None:
-        nonlocal count
-        if skip is None or not skip(info.key):
-            await _place(bucket, info, dst + info.key.removeprefix(src))
-            count += 1
+        if skip is not None and skip(info.key):
+            return
+        try:
+            copied = await _place(bucket, info, dst + info.key.removeprefix(src))
+        except AlreadyExistsError:
+            if not resumed:
+                raise
+        except NotFoundError:
+            pass  # deleted at the source meanwhile
+        else:
+            placed[info.key] = (info.version, copied.version)
 
-    await for_each(bucket.objects(src), one)
-    return count
+    try:
+        await for_each(bucket.objects(src), one)
+    except CloudContentsError as error:
+        if resumed:
+            raise
+        await _take_back(bucket, src, dst, placed)
+        raise NothingDone from error
+    return len(placed)
 
 
 async def delete_prefix(bucket: Bucket, prefix: str, *, before: datetime | None = None) -> int:
@@ -105,7 +126,15 @@ async def delete_prefix(bucket: Bucket, prefix: str, *, before: datetime | None 
     return count + len(markers)
 
 
-async def move_prefix(bucket: Bucket, src: str, dst: str, *, resumed: bool = False, since: datetime | None = None) -> list[str]:
+async def move_prefix(
+    bucket: Bucket,
+    src: str,
+    dst: str,
+    *,
+    resumed: bool = False,
+    since: datetime | None = None,
+    hold: Callable[[], Awaitable[None]] | None = None,
+) -> list[str]:
     """Move every object below a prefix to another one.
 
     Args:
@@ -115,6 +144,7 @@ async def move_prefix(bucket: Bucket, src: str, dst: str, *, resumed: bool = Fal
         resumed: Whether a crashed move goes on: then an object at the target may be our own copy, and nothing is undone on failure.
         since: Of a resumed move: when it was last known to be at work, by the store's clock. What was newly made at the source since
             then belongs to somebody who took the old name again, and stays.
+        hold: Raises if the move is no longer ours to do; asked before anything is deleted.
 
     Returns:
         Keys left at the source, because the target holds something else under their name, or they were made since.
@@ -156,10 +186,14 @@ async def move_prefix(bucket: Bucket, src: str, dst: str, *, resumed: bool = Fal
     except CloudContentsError as error:
         if resumed:
             raise
+        if hold is not None:
+            await hold()  # a taker that went on may have deleted sources by now: then our copies are all there is
         await _take_back(bucket, src, dst, placed)
         raise NothingDone from error
 
     for _ in range(_ROUNDS):
+        if hold is not None:
+            await hold()
         batch: list[tuple[str, str | None]] = []
         markers: list[str] = []
         changed: list[ObjectInfo] = []
@@ -194,6 +228,8 @@ async def same_content(bucket: Bucket, one: ObjectInfo, other: ObjectInfo) -> bo
     """Whether two objects hold the same bytes: by the store's checksums where it has them, else by reading both."""
     if one.size != other.size:
         return False
+    if one.checksum is None:  # a listing may not tell it
+        one = await bucket.head(one.key)
     if one.checksum and other.checksum and one.checksum.split(":")[0] == other.checksum.split(":")[0]:
         return one.checksum == other.checksum
     if one.size == 0:
@@ -228,7 +264,9 @@ async def copy_object(bucket: Bucket, info: ObjectInfo, target: str, when: When)
         if isinstance(when, IfVersion) and (found is None or found.version != when.version):
             raise ConflictError(f"{show(target)} has changed meanwhile; look at it and try again.")
         when = ALWAYS
-    return await bucket.copy(info.key, target, src_version=info.version, when=when)
+    copy = await bucket.copy(info.key, target, src_version=info.version, when=when)
+    # Some stores' replies tell only what is new of a copy.
+    return replace(info, key=target, version=copy.version, modified=copy.modified, revision=copy.revision)
 
 
 async def _copy(bucket: Bucket, info: ObjectInfo, target: str, when: When) -> ObjectInfo:

@@ -65,9 +65,8 @@ class Trash:
         await self._bucket.put(f"{place}entry.json", json.dumps(record).encode(), content_type="application/json")
         try:
             if entry.info is not None:
-                await self._tree.move_file(entry.info, f"{place}content")
-                for kind in self.companions:
-                    await self._tree.move_prefix(keys.companion_prefix(kind, path), f"{place}{kind}/")
+                along = [(keys.companion_prefix(kind, path), f"{place}{kind}/") for kind in self.companions]
+                await self._tree.move_file(entry.info, f"{place}content", also=along)
             else:
                 along = [(keys.companion_tree(kind, path), f"{place}{kind}/") for kind in self.companions]
                 await self._tree.move_dir(path, f"{place}content/", also=along)
@@ -121,9 +120,8 @@ class Trash:
             raise AlreadyExistsError(f"{keys.show(path)} exists; restore to another path.")
         await self._tree.make_parents(path)
         if kind == "file":
-            await self._tree.move_file(await self._bucket.head(f"{place}content"), path)
-            for companion in self.companions:
-                await self._tree.move_prefix(f"{place}{companion}/", keys.companion_prefix(companion, path))
+            along = [(f"{place}{companion}/", keys.companion_prefix(companion, path)) for companion in self.companions]
+            await self._tree.move_file(await self._bucket.head(f"{place}content"), path, also=along)
         else:
             along = [(f"{place}{companion}/", keys.companion_tree(companion, path)) for companion in self.companions]
             await self._tree.move_dir(f"{place}content", keys.as_prefix(path), also=along)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -27,8 +27,8 @@ from .errors import (
     NotFoundError,
     WrongTypeError,
 )
-from .journal import Journal, NothingDone
-from .moves import copy_object, copy_prefix, delete_prefix, move_prefix
+from .journal import Journal, NothingDone, Operation
+from .moves import copy_object, copy_prefix, delete_prefix, move_prefix, same_content
 from .parallel import both
 
 Kind = Literal["file", "directory"]
@@ -225,7 +225,7 @@ class Tree:
         self._note(path, "directory")
         return Listing(path, sorted(entries.values(), key=lambda e: e.path.encode()), modified, cut, unnameable)
 
-    async def scan(self, path: str) -> AsyncIterator[Entry]:
+    async def scan(self, path: str) -> AsyncGenerator[Entry, None]:
         """Every entry of a directory, page by page and so in bounded memory, however many there are.
 
         A file and a directory of one name both come. Nothing at all comes from a directory that is not there.
@@ -298,8 +298,12 @@ class Tree:
         if not prefix:
             raise InvalidPathError("The root cannot be deleted.")
         async with self.journal.operation("delete", [(prefix, "")]):
-            await delete_prefix(self.bucket, prefix)
-            await self._delete_legacy_marker(path)
+            try:
+                await delete_prefix(self.bucket, prefix)
+                await self._delete_legacy_marker(path)
+            except CloudContentsError as error:
+                # The user is told, and decides: what is left must not vanish behind their back later.
+                raise NothingDone from error
         self.wrote(path)
         await self.keep_parent(path)
 
@@ -366,48 +370,81 @@ class Tree:
             raise InvalidPathError("A directory cannot be moved into itself; choose another place.")
         if parent != keys.split(src)[0] and not await self.dir_exists(parent):
             raise NotFoundError(f"The directory {keys.show(parent)} does not exist.")
-        for kind in companions:
-            # Left by a file of that name which another program removed: not this one's.
-            await self.delete_prefix(keys.companion_tree(kind, dst))
+        # What was left there by a file of that name which another program removed is not this one's.
+        stale = [keys.companion_tree(kind, dst) for kind in companions]
         if entry.info is not None:
-            await self.move_file(entry.info, dst)
-            for kind in companions:
-                await self.move_prefix(keys.companion_prefix(kind, src), keys.companion_prefix(kind, dst))
+            along = [(keys.companion_prefix(kind, src), keys.companion_prefix(kind, dst)) for kind in companions]
+            await self.move_file(entry.info, dst, also=along, stale=stale)
         else:
-            trees = [(keys.companion_tree(kind, src), keys.companion_tree(kind, dst)) for kind in companions]
-            await self.move_dir(src, keys.as_prefix(dst), also=trees)
+            along = [(keys.companion_tree(kind, src), keys.companion_tree(kind, dst)) for kind in companions]
+            await self.move_dir(src, keys.as_prefix(dst), also=along, stale=stale)
         self.wrote(src)
         self.wrote(dst, entry.kind)
         await self.keep_parent(src)
 
-    async def move_file(self, info: ObjectInfo, dst: str) -> None:
-        """Move one object to a free key of any kind, in the version given; see `rename`."""
+    async def move_file(self, info: ObjectInfo, dst: str, *, also: Sequence[tuple[str, str]] = (), stale: Sequence[str] = ()) -> None:
+        """Move one object, in the version given, to a free key of any kind, and prefixes along with it; see `rename`.
+
+        Args:
+            info: The object.
+            dst: The free key.
+            also: Pairs of prefixes.
+            stale: Prefixes that are emptied once the new key is ours.
+        """
+        moves = [(info.key, dst), *await self._not_empty(also)]
+        try:
+            if len(moves) == 1 and await self.bucket.rename(*moves[0]):
+                await self._empty(stale)
+                return
+            async with self.journal.operation("move", moves) as op:
+                await self._move_object(info, dst)
+                await self._empty(stale)
+                for pair in moves[1:]:
+                    await self._move(*pair, op=op, resumed=True)
+        except AlreadyExistsError:
+            raise _taken(dst) from None
+
+    async def _move_object(self, info: ObjectInfo, dst: str) -> None:
         try:
             if await self.bucket.rename(info.key, dst):
                 return
             copy = await copy_object(self.bucket, info, dst, IF_ABSENT)
-        except AlreadyExistsError:
-            raise _taken(dst) from None
+        except CloudContentsError as error:
+            if error.retryable:
+                raise  # it may have happened: recovery looks
+            raise NothingDone from error
         try:
             await self.bucket.delete(info.key, if_version=self._version(info))
         except ConflictError:
             # Saved under its old name at that moment: that text stays there, and the rename did not happen.
-            with contextlib.suppress(CloudContentsError):
+            with contextlib.suppress(ConflictError):
                 await self.bucket.delete(dst, if_version=self._version(copy))
-            raise ConflictError(f"{keys.show(info.key)} was saved while it was renamed; try again.") from None
+            raise NothingDone from ConflictError(f"{keys.show(info.key)} was saved while it was renamed; try again.")
 
-    async def move_dir(self, src: str, dst_prefix: str, *, also: Sequence[tuple[str, str]] = ()) -> None:
-        """Move a directory below a free prefix of any kind, and other prefixes along with it, as one journal entry; see `rename`."""
-        moves = [(keys.as_prefix(src), dst_prefix)]
-        for pair in also:
-            if not await self.bucket.is_empty(pair[0]):
-                moves.append(pair)
+    async def _finish_object(self, src: str, dst: str, since: datetime) -> bool:
+        """Finish the move of one object after a crash; False if it had not begun, and so did not happen."""
+        source, copy = await both(self.bucket.find(src), self.bucket.find(dst))
+        if source is None:
+            return True
+        if copy is None:
+            return False
+        if source.modified <= since and await same_content(self.bucket, source, copy):
+            with contextlib.suppress(ConflictError):
+                await self.bucket.delete(src, if_version=self._version(source))
+        return True
+
+    async def move_dir(self, src: str, dst_prefix: str, *, also: Sequence[tuple[str, str]] = (), stale: Sequence[str] = ()) -> None:
+        """Move a directory below a free prefix of any kind, and other prefixes along with it, as one journal entry; see `move_file`."""
+        moves = [(keys.as_prefix(src), dst_prefix), *await self._not_empty(also)]
         try:
             if len(moves) == 1 and await self.bucket.rename(*moves[0]):
+                await self._empty(stale)
                 return
-            async with self.journal.operation("move", moves):
-                await self._claim(*moves[0])
-                left = [key for pair in moves for key in await self._move(*pair, resumed=pair is not moves[0])]
+            async with self.journal.operation("move", moves) as op:
+                left = await self._move(*moves[0], op=op)
+                await self._empty(stale)
+                for pair in moves[1:]:
+                    left = [*left, *await self._move(*pair, op=op, resumed=True)]
                 await self._delete_legacy_marker(src)
         except AlreadyExistsError:
             raise _taken(dst_prefix.removesuffix("/")) from None
@@ -417,10 +454,15 @@ class Tree:
                 f"they are, the first one is {keys.show(left[0])}. Everything else was moved."
             )
 
+    async def _not_empty(self, pairs: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        return [pair for pair in pairs if not await self.bucket.is_empty(pair[0])]
+
+    async def _empty(self, prefixes: Sequence[str]) -> None:
+        for prefix in prefixes:
+            await self.delete_prefix(prefix)
+
     async def _claim(self, src: str, dst: str) -> None:
         """Take a directory's name before anything is put below it: of two that want it, one gets it."""
-        if self.bucket.capabilities.keeps_directories:
-            return  # the store's own rename takes the name
         marker = await self.bucket.find(src)
         try:
             if marker is not None and marker.size:
@@ -430,7 +472,10 @@ class Tree:
         except AlreadyExistsError as error:
             raise NothingDone from error
 
-    async def _move(self, src: str, dst: str, *, resumed: bool = False, since: datetime | None = None) -> Sequence[str]:
+    async def _move(
+        self, src: str, dst: str, *, op: Operation | None = None, resumed: bool = False, since: datetime | None = None
+    ) -> Sequence[str]:
+        """Move a prefix as a part of an operation: in one step where the store can. Returns the keys that stay."""
         try:
             if await self.bucket.rename(src, dst):
                 return []
@@ -444,18 +489,28 @@ class Tree:
             with contextlib.suppress(AlreadyExistsError):
                 if await self.bucket.rename(src, dst):
                     return []
-        return await move_prefix(self.bucket, src, dst, resumed=resumed, since=since)
+        if not resumed:
+            await self._claim(src, dst)
+
+        async def hold() -> None:
+            if op is not None:
+                await self.journal.hold(op)
+
+        return await move_prefix(self.bucket, src, dst, resumed=resumed, since=since, hold=hold)
 
     async def move_prefix(self, src: str, dst: str) -> None:
         """Move all below one of our own prefixes; journaled. Nothing there is nothing to do."""
         if await self.bucket.is_empty(src):
             return
-        async with self.journal.operation("move", [(src, dst)]):
-            await self._move(src, dst, resumed=True)
+        async with self.journal.operation("move", [(src, dst)]) as op:
+            await self._move(src, dst, op=op, resumed=True)
 
     async def copy_prefix(self, src: str, dst: str) -> int:
         """Copy all below one of our own prefixes."""
-        return await copy_prefix(self.bucket, src, dst)
+        try:
+            return await copy_prefix(self.bucket, src, dst)
+        except NothingDone as undone:
+            raise (undone.__cause__ or undone) from None
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete all below one of our own prefixes."""
@@ -486,13 +541,16 @@ class Tree:
         if keys.is_within(dst, src):
             raise InvalidPathError("A directory cannot be copied into itself; choose another place.")
         pair = keys.as_prefix(src), keys.as_prefix(dst)
-        await self.mkdir(dst)
-        try:
-            async with self.journal.operation("copy", [pair]):
+        async with self.journal.operation("copy", [pair]):
+            try:
+                await self.mkdir(dst)
+            except CloudContentsError as error:
+                raise NothingDone from error
+            try:
                 count = await copy_prefix(self.bucket, *pair, skip=keys.is_reserved, limit_bytes=limit_bytes)
-        except CloudContentsError:
-            await self.bucket.delete(pair[1])  # the name that was taken; no harm where something is below it
-            raise
+            except NothingDone:
+                await self.bucket.delete(pair[1])  # the name that was taken; no harm where something is below it
+                raise
         self.wrote(dst, "directory")
         return count
 
@@ -503,25 +561,41 @@ class Tree:
 
         Returns:
             One line for each finished operation.
+
+        Raises:
+            CloudContentsError: One could not be finished; every other one was.
         """
         done: list[str] = []
+        failures: list[CloudContentsError] = []
         for op in await self.journal.take_abandoned():
-            left: list[str] = []
-            async with self.journal.resumed(op):
-                for src, dst in op.moves:
-                    if op.kind == "delete":
-                        await delete_prefix(self.bucket, src, before=op.renewed)
-                    elif op.kind == "copy":
-                        await copy_prefix(self.bucket, src, dst, skip=keys.is_reserved)
-                    else:
-                        left += await self._move(src, dst, resumed=True, since=op.renewed)
+            try:
+                async with self.journal.resumed(op):
+                    left = await self._resume(op)
+            except CloudContentsError as error:
+                failures.append(error)  # its entry stays; the others' turn must come all the same
+                continue
             names = ", ".join(f"{keys.show(s)} → {keys.show(d)}" if d else keys.show(s) for s, d in op.moves)
             rest = f"; {len(left)} objects stay at their old place, both texts are kept" if left else ""
             done.append(f"{op.kind} of {names} finished{rest}")
         if done:
             self._writes += 1
             self._hints.clear()
+        if failures:
+            raise failures[0]
         return done
+
+    async def _resume(self, op: Operation) -> Sequence[str]:
+        left: Sequence[str] = []
+        for src, dst in op.moves:
+            if op.kind == "delete":
+                await delete_prefix(self.bucket, src, before=op.renewed)
+            elif op.kind == "copy":
+                await copy_prefix(self.bucket, src, dst, skip=keys.is_reserved, resumed=True)
+            elif src.endswith("/"):
+                left = [*left, *await self._move(src, dst, op=op, resumed=True, since=op.renewed)]
+            elif not await self._finish_object(src, dst, op.renewed):
+                break
+        return left
 
     # --- helpers -------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""kill -9 at every call to the store that a save, rename, deletion, restore or copy makes, on a file:// bucket and on a flat durable store.
+"""kill -9 at every call to the store that a save, rename, deletion, restore or copy makes, on ``file://`` and on a flat durable store.
 
-Promises G1, G3, G4 and G10. After each kill: nothing is torn and nothing is lost, at no moment; the next start finishes the operation, or it
-was never begun; what was answered is there; nothing is left behind; and a crash of the recovery itself changes none of this.
+Promises G1, G3, G4 and G10. After each kill: nothing is torn and nothing is lost, at no moment; the next start finishes the operation,
+or it was never begun; what was answered is there; nothing is left behind; and a crash of the recovery itself changes none of this.
 """
 
 from __future__ import annotations
@@ -45,39 +45,33 @@ def leftovers(snapshot):
     return [key for key in snapshot if re.match(r"\.cloudcontents/(journal|tmp|chunks)/.", key)]
 
 
-def state(snapshot):
-    return plain(snapshot), kept(snapshot)
-
-
 def check(played, operation):
     """Every case of an operation; returns how many ended at either side."""
     before, after = played["before"], played["after"]
-    for_good = operation.endswith("for_good")
     whole = everything(before) | everything(after)
+    # What must be somewhere whenever one looks: all that neither the operation's success nor its failure takes away.
+    always = everything(before) & everything(after)
     sides = Counter()
     for case in played["cases"]:
-        where = f"{operation}, killed {'after' if case['after'] else 'before'} call {case['nth']} ({case['call']}), {case.get('second', '')}"
+        where = f"{operation}, killed {'after' if case['after'] else 'before'} call {case['nth']} ({case['call']}), {case.get('second')}"
         assert case["ended"] in (-signal.SIGKILL, 0), where
         for moment in ("killed", "killed_again", "recovered", "swept"):
             if moment in case:
-                assert everything(case[moment]) <= whole, f"{where}: something is torn"
-                if not for_good:
-                    there = everything(case[moment])
-                    must = everything(after) if moment in ("recovered", "swept") and plain(case[moment]) == plain(after) else everything(before)
-                    if operation == "save_old":
-                        must = must & there if plain(case[moment]) != plain(before) else must
-                    assert must <= there, f"{where}: something is lost {moment}"
-        found = state(case["swept"])
-        assert found in (state(before), state(after)), f"{where}: neither finished nor as before: {differences(case['swept'], before, after)}"
+                assert everything(case[moment]) <= whole, f"{where}: something is torn {moment}"
+                assert always <= everything(case[moment]), f"{where}: something is lost {moment}"
+        found = case["swept"]
+        finished = plain(found) == plain(after) and (case["acknowledged"] or plain(found) != plain(before))
+        side = after if finished else before
+        assert plain(found) == plain(side), f"{where}: neither finished nor as before: {differences(found, before, after)}"
+        made = kept(side).keys() - kept(before).keys() if operation == "save_new" and not case["acknowledged"] else set()
+        wanted = {key: text for key, text in kept(side).items() if key not in made or key in kept(found)}
+        assert kept(found) == wanted, f"{where}: checkpoints: {differences(found, before, after)}"
+        assert trash(side).items() <= trash(found).items(), f"{where}: the trash lost something"
         if case["acknowledged"]:
-            assert found == state(after), f"{where}: what was answered is not there"
-        if found == state(before):
-            assert trash(before).items() <= trash(case["swept"]).items(), f"{where}: the trash lost something"
-        else:
-            assert trash(after).items() <= trash(case["swept"]).items(), f"{where}: the trash lost something"
-        assert leftovers(case["swept"]) == [], f"{where}: left behind"
-        assert state(case["recovered"]) == found, f"{where}: a second recovery changed something"
-        sides["finished" if found == state(after) else "as before"] += 1
+            assert finished, f"{where}: what was answered is not there"
+        assert leftovers(found) == [], f"{where}: left behind"
+        assert (plain(case["recovered"]), kept(case["recovered"])) == (plain(found), kept(found)), f"{where}: a repeat changed something"
+        sides["finished" if finished else "as before"] += 1
     return sides
 
 

@@ -53,7 +53,11 @@ class Manager(CloudContentsManager):
 
 
 def notebook(text):
-    return {"type": "notebook", "format": "json", "content": nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text, id="one")])}
+    return {
+        "type": "notebook",
+        "format": "json",
+        "content": nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text, id="one")]),
+    }
 
 
 def manager(case, at):
