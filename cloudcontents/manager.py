@@ -438,7 +438,7 @@ class CloudContentsManager(ManagerSettings):
     async def copy(self, from_path: str, to_path: str | None = None) -> Model:
         """Copy a file or directory within the store; no byte passes through the server.
 
-        Into a directory, under its own name with ``-Copy1`` and so on in it; else to the path given: a file that is there goes to the trash.
+        Into a directory, under its own name with ``-Copy1`` and so on; else to the path given: a file that is there goes to the trash.
         """
         source = self.resolve(from_path)
         entry = await source.tree.lookup(source.path)

@@ -107,6 +107,7 @@ class Capabilities:
         put_if_version: `put(when=IfVersion(v))` is atomic among all clients of the store.
         delete_if_version: the same for `delete(if_version=v)`.
         copy_if: `copy(when=…)` honours `IfAbsent` and `IfVersion` atomically.
+        distinct_versions: Each write makes a version that never was before; else equal bytes may share one (harmless: nothing is lost).
         metadata: User metadata is kept with the object (else in a side file, at the price of a second write).
         object_beside_prefix: An object ``d`` and an object ``d/f`` can both exist.
         any_key: Keys that no path can name (``a//b``, ``x/../y``) can exist in the store.
@@ -123,6 +124,7 @@ class Capabilities:
     put_if_version: bool = True
     delete_if_version: bool = True
     copy_if: bool = True
+    distinct_versions: bool = True
     metadata: bool = True
     object_beside_prefix: bool = True
     any_key: bool = True
@@ -260,6 +262,8 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
         """Copy an object within the store, with its content type and metadata; no byte passes through this process.
+
+        The info returned may lack size, content type and metadata, which are the source's.
 
         Raises:
             NotFoundError: No such source.

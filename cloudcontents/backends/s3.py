@@ -1,0 +1,521 @@
+"""``s3://bucket/prefix``: Amazon S3 and stores that speak its protocol, on boto3.
+
+Every call runs in the backend's own threads. The version of an object is its ETag. Against Amazon's own S3 all preconditions are the
+store's. Other stores of the protocol (`endpoint_url`) differ, so there a conditional copy is a multipart upload that copies on the server
+and whose completion carries the condition, and a conditional delete is not offered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from cloudcontents.config import StoreUrl
+from cloudcontents.errors import (
+    AlreadyExistsError,
+    CloudContentsError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    RangeError,
+    UnsupportedError,
+)
+from cloudcontents.keys import show
+
+from .body import BodyCheck, read_whole
+from .interface import (
+    ALWAYS,
+    Backend,
+    Body,
+    Capabilities,
+    IfAbsent,
+    IfVersion,
+    ObjectInfo,
+    Page,
+    PrefixInfo,
+    Reader,
+    SizedStream,
+    When,
+)
+from .prefix import PrefixBackend
+from .s3_errors import EXPIRED, failure
+from .sdk import EmptyStream, SdkReader, SdkThreads
+
+T = TypeVar("T")
+
+#: boto3 makes the class of its client at run time.
+S3Client: TypeAlias = Any
+
+#: Largest object that one PUT or one CopyObject takes; beyond it, parts.
+_ONE_REQUEST = 5 * 2**30
+_PART = 8 * 2**20
+_MOST_PARTS = 9_500
+#: Parts of one upload on their way at once.
+_WIDTH = 4
+
+_OPTIONS = frozenset(
+    {
+        "endpoint_url",
+        "region",
+        "profile",
+        "path_style",
+        "anonymous",
+        "sse",
+        "sse_kms_key_id",
+        "storage_class",
+        "requester_pays",
+        "checksums",
+        "sign_payload",
+    }
+)
+
+
+def open_s3(url: StoreUrl) -> Backend:
+    """Open ``s3://bucket[/prefix]``; no request is made yet.
+
+    Raises:
+        ConfigurationError: No bucket, or an option that is unknown or cannot be.
+    """
+    url.check_options(_OPTIONS)
+    if not url.bucket:
+        raise ConfigurationError("An s3:// URL names its bucket: s3://bucket or s3://bucket/prefix.")
+    backend = S3Backend(url)
+    return PrefixBackend(backend, url.prefix) if url.prefix else backend
+
+
+class S3Backend(Backend):
+    """One bucket. Credentials come from boto3's own chain, and are looked up again when the store says that they have expired."""
+
+    def __init__(self, url: StoreUrl) -> None:
+        self._bucket = url.bucket
+        self._options = url
+        self._endpoint = url.options.get("endpoint_url")
+        if self._endpoint and urlsplit(self._endpoint).scheme not in ("http", "https"):
+            raise ConfigurationError("endpoint_url begins with http:// or https://.")
+        self._threads = SdkThreads("s3")
+        self._made: S3Client | None = None
+        self._extra = _write_options(url)
+        self._payer = {"RequestPayer": "requester"} if url.flag("requester_pays") else {}
+        self._config = _client_config(url)
+        # Whether the store is Amazon's own, whose documentation holds; others are asked only for what all of them do.
+        self._amazon = not self._endpoint
+        self.capabilities = Capabilities(delete_if_version=self._amazon, distinct_versions=False)
+
+    @property
+    def url(self) -> str:
+        """The bucket's URL."""
+        return f"s3://{self._bucket}"
+
+    # --- reading ------------------------------------------------------------------------------------------------------------
+
+    async def list(self, prefix: str, *, delimiter: str | None = None, page_token: str | None = None, page_size: int | None = None) -> Page:
+        """See `Backend.list`."""
+        if delimiter not in (None, "/"):
+            raise UnsupportedError("Listings are delimited by '/' or not at all.")
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "MaxKeys": min(page_size or 1000, 1000), **self._payer}
+        if delimiter:
+            arguments["Delimiter"] = delimiter
+        if page_token:
+            arguments["ContinuationToken"] = page_token
+        reply = await self._call(lambda s3: s3.list_objects_v2(**arguments))
+        objects = [
+            ObjectInfo(found["Key"], found["Size"], found["ETag"], _aware(found["LastModified"])) for found in reply.get("Contents", ())
+        ]
+        prefixes = [PrefixInfo(found["Prefix"]) for found in reply.get("CommonPrefixes", ())]
+        return Page(objects, prefixes, reply.get("NextContinuationToken") if reply.get("IsTruncated") else None)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """See `Backend.head`."""
+        return _info(key, await self._call(lambda s3: s3.head_object(Bucket=self._bucket, Key=key, **self._payer), key))
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
+        """See `Backend.get`."""
+        if length is not None and length < 0:
+            raise RangeError("A range's length cannot be negative.")
+        if length == 0:
+            return self._empty(await self._checked_head(key, start, if_version))
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": key, **self._payer}
+        if start < 0 and length is not None:
+            # A length counted from an end that is not known yet takes a look first.
+            info = await self._checked_head(key, start, if_version)
+            start, if_version = max((info.size or 0) + start, 0), if_version or info.version
+        if start < 0:
+            arguments["Range"] = f"bytes={start}"
+        elif start or length is not None:
+            arguments["Range"] = f"bytes={start}-{start + length - 1 if length is not None else ''}"
+        if if_version is not None:
+            arguments["IfMatch"] = if_version
+        try:
+            reply = await self._call(lambda s3: s3.get_object(**arguments), key, IfVersion(if_version) if if_version else ALWAYS)
+        except RangeError:
+            if start > 0:
+                raise
+            return self._empty(await self._checked_head(key, 0, if_version))
+        whole = reply.get("ContentRange", "").rpartition("/")[2]
+        size = int(whole) if whole.isdecimal() else reply["ContentLength"]
+        info = _info(key, {**reply, "ContentLength": size})
+        return SdkReader(self._threads, reply["Body"], info, reply["ContentLength"], lambda error: failure(error, key, ALWAYS))
+
+    async def _checked_head(self, key: str, start: int, if_version: str | None) -> ObjectInfo:
+        info = await self.head(key)
+        if if_version is not None and info.version != if_version:
+            raise ConflictError(f"{show(key)} has changed since it was read; read it again.")
+        if start > 0 and start >= (info.size or 0):
+            raise RangeError(f"The range starts at byte {start}, and the object has {info.size} bytes.")
+        return info
+
+    def _empty(self, info: ObjectInfo) -> Reader:
+        return SdkReader(self._threads, EmptyStream(), info, 0, lambda error: error)
+
+    # --- writing ------------------------------------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        checksum: str | None = None,
+    ) -> ObjectInfo:
+        """See `Backend.put`. Two requests: the reply to a PUT does not tell the time of the object."""
+        described = _described(content_type, metadata)
+        if isinstance(body, SizedStream) and body.size > _PART:
+            return await self._put_parts(key, body, when, described, checksum)
+        data, digest = await read_whole(body, checksum)
+        arguments = {"Bucket": self._bucket, "Key": key, "Body": data, **described, **self._extra, **self._payer, **_condition(when)}
+        if checksum is not None:
+            arguments["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(digest.partition(":")[2])).decode()
+        reply = await self._call(lambda s3: s3.put_object(**arguments), key, when)
+        return await self._stored(key, reply, len(data), content_type, metadata)
+
+    async def _put_parts(self, key: str, body: SizedStream, when: When, described: Mapping[str, Any], checksum: str | None) -> ObjectInfo:
+        size = max(_PART, math.ceil(body.size / _MOST_PARTS))
+        check = BodyCheck(body.size, checksum, hashed=checksum is not None)
+
+        async def send(upload: str) -> list[dict[str, Any]]:
+            done: list[dict[str, Any]] = []
+            under_way: set[asyncio.Task[dict[str, Any]]] = set()
+            try:
+                number, held = 0, bytearray()
+                async for piece in body.chunks:
+                    await self._threads.run(lambda: check.update(piece))  # noqa: B023 - awaited at once
+                    held += piece
+                    while len(held) >= size:
+                        number += 1
+                        data, held = bytes(held[:size]), held[size:]
+                        if len(under_way) >= _WIDTH:
+                            finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                            done += [task.result() for task in finished]
+                        under_way.add(asyncio.ensure_future(self._part(key, upload, number, data)))
+                check.finish()
+                if held:
+                    under_way.add(asyncio.ensure_future(self._part(key, upload, number + 1, bytes(held))))
+                done += await asyncio.gather(*under_way)
+            except BaseException:
+                for task in under_way:
+                    task.cancel()
+                await asyncio.gather(*under_way, return_exceptions=True)
+                raise
+            return done
+
+        return await self._multipart(key, when, described, send, body.size)
+
+    async def _part(self, key: str, upload: str, number: int, data: bytes) -> dict[str, Any]:
+        reply = await self._call(
+            lambda s3: s3.upload_part(Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=data, **self._payer),
+            key,
+        )
+        return _part_of(number, reply)
+
+    async def _multipart(
+        self,
+        key: str,
+        when: When,
+        described: Mapping[str, Any],
+        send: Callable[[str], Any],
+        size: int,
+    ) -> ObjectInfo:
+        """A multipart upload whose completion carries the condition; aborted where anything fails."""
+        begun = await self._call(
+            lambda s3: s3.create_multipart_upload(Bucket=self._bucket, Key=key, **described, **self._extra, **self._payer), key
+        )
+        upload = begun["UploadId"]
+        try:
+            parts = sorted(await send(upload), key=lambda part: part["PartNumber"])
+            reply = await self._call(
+                lambda s3: s3.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=key,
+                    UploadId=upload,
+                    MultipartUpload={"Parts": parts},
+                    **self._payer,
+                    **_condition(when),
+                ),
+                key,
+                when,
+            )
+        except BaseException as error:
+            if not (isinstance(error, CloudContentsError) and error.retryable):
+                await asyncio.shield(self._abort(key, upload))
+            raise
+        return await self._stored(key, reply, size, described.get("ContentType"), described.get("Metadata"))
+
+    async def _abort(self, key: str, upload: str) -> None:
+        try:
+            await self._call(lambda s3: s3.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload, **self._payer), key)
+        except CloudContentsError:
+            return  # the bucket's lifecycle rule, or the next sweep, takes what is left; the first failure is the one to tell
+
+    async def _stored(
+        self, key: str, reply: Mapping[str, Any], size: int, content_type: str | None, metadata: Mapping[str, str] | None
+    ) -> ObjectInfo:
+        """What was stored, with its time; where somebody was faster since, the reply's own time."""
+        try:
+            info = await self.head(key)
+            if info.version == reply["ETag"]:
+                return info
+        except NotFoundError:
+            pass
+        told = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        modified = parsedate_to_datetime(told) if told else datetime.now(timezone.utc)
+        return ObjectInfo(
+            key, size, reply["ETag"], modified, revision=reply.get("VersionId"), content_type=content_type, metadata=metadata or {}
+        )
+
+    async def delete(self, key: str, *, if_version: str | None = None) -> None:
+        """See `Backend.delete`."""
+        if if_version is not None and not self._amazon:
+            raise UnsupportedError("This store's conditional delete cannot be relied on; delete without a version.")
+        condition = {"IfMatch": if_version} if if_version is not None else {}
+        when = IfVersion(if_version) if if_version is not None else ALWAYS
+        await self._call(lambda s3: s3.delete_object(Bucket=self._bucket, Key=key, **condition, **self._payer), key, when)
+
+    async def delete_many(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
+        """See `BulkDelete.delete_many`; at most 1,000 keys a request."""
+        if not items:
+            return ()
+        if not self._amazon and any(version is not None for _, version in items):
+            raise UnsupportedError("This store's conditional delete cannot be relied on; delete without versions.")
+        objects = [{"Key": key, **({"ETag": version} if version is not None else {})} for key, version in items]
+        reply = await self._call(
+            lambda s3: s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}, **self._payer)
+        )
+        versions = dict(items)
+        return [
+            (found["Key"], _delete_failure(found, versions.get(found["Key"])))
+            for found in reply.get("Errors", ())
+            if found.get("Code") != "NoSuchKey" or versions.get(found["Key"]) is not None
+        ]
+
+    async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
+        """See `Backend.copy`. Above 5 GiB, and conditionally on stores that are not Amazon's, by parts."""
+        if self._amazon or when == ALWAYS:
+            try:
+                return await self._copy_whole(src, dst, src_version, when)
+            except _TooLarge:
+                pass
+        return await self._copy_parts(await self._checked_head(src, 0, src_version), dst, when)
+
+    async def _copy_whole(self, src: str, dst: str, src_version: str | None, when: When) -> ObjectInfo:
+        condition = {"CopySourceIfMatch": src_version} if src_version is not None else {}
+        info = await self.head(src) if src == dst else None
+        # A copy onto itself is refused unless something changes.
+        changed = {"MetadataDirective": "REPLACE", **_described(info.content_type, info.metadata)} if info is not None else {}
+
+        def work(s3: S3Client) -> Any:
+            return s3.copy_object(
+                Bucket=self._bucket,
+                Key=dst,
+                CopySource={"Bucket": self._bucket, "Key": src},
+                **condition,
+                **changed,
+                **self._extra,
+                **self._payer,
+                **_condition(when),
+            )
+
+        try:
+            reply = await self._call(work, src if when == ALWAYS else dst, _copy_condition(src_version, when))
+        except CloudContentsError as error:
+            code = getattr(error.__cause__, "response", {}).get("Error", {})
+            if code.get("Code") == "InvalidRequest" and "copy source" in code.get("Message", "").lower():
+                raise _TooLarge from error
+            if isinstance(error, AlreadyExistsError | ConflictError) and src_version is not None:
+                await self._checked_head(src, 0, src_version)  # tells a stale source from a taken target
+            raise
+        stored = reply["CopyObjectResult"]
+        return ObjectInfo(dst, None, stored["ETag"], _aware(stored["LastModified"]), revision=reply.get("VersionId"))
+
+    async def _copy_parts(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+        size = source.size or 0
+        described = _described(source.content_type, source.metadata)
+        if size == 0:
+            return await self.put(dst, b"", when=when, content_type=source.content_type, metadata=source.metadata)
+        step = size if size <= _ONE_REQUEST else max(512 * 2**20, math.ceil(size / _MOST_PARTS))
+        ranges = [(number + 1, first, min(first + step, size) - 1) for number, first in enumerate(range(0, size, step))]
+
+        async def send(upload: str) -> list[dict[str, Any]]:
+            async def one(number: int, first: int, last: int) -> dict[str, Any]:
+                def work(s3: S3Client) -> Any:
+                    return s3.upload_part_copy(
+                        Bucket=self._bucket,
+                        Key=dst,
+                        UploadId=upload,
+                        PartNumber=number,
+                        CopySource={"Bucket": self._bucket, "Key": source.key},
+                        CopySourceIfMatch=source.version,
+                        **({"CopySourceRange": f"bytes={first}-{last}"} if len(ranges) > 1 else {}),
+                        **self._payer,
+                    )
+
+                reply = await self._call(work, source.key, IfVersion(source.version))
+                return _part_of(number, reply["CopyPartResult"])
+
+            return await asyncio.gather(*(one(*part) for part in ranges))
+
+        return await self._multipart(dst, when, described, send, size)
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        client, self._made = self._made, None
+        if client is not None:
+            await self._threads.run(client.close)
+        await self._threads.close()
+
+    # --- the client ---------------------------------------------------------------------------------------------------------
+
+    async def _call(self, work: Callable[[S3Client], T], key: str = "", when: When = ALWAYS) -> T:
+        """Run one SDK call in a thread, with the credentials looked up again once where they have expired."""
+
+        def run() -> T:
+            try:
+                return work(self._client())
+            except Exception as error:
+                if getattr(error, "response", {}).get("Error", {}).get("Code") not in EXPIRED:
+                    raise
+            self._made = None
+            return work(self._client())
+
+        try:
+            return await self._threads.run(run)
+        except Exception as error:
+            raise failure(error, key, when) from error
+
+    def _client(self) -> S3Client:
+        client = self._made
+        if client is None:
+            url = self._options
+            session = boto3.session.Session(profile_name=url.options.get("profile"), region_name=url.options.get("region"))
+            config = self._config
+            if config.signature_version is not UNSIGNED and session.get_credentials() is None:
+                if not (self._endpoint or "").startswith("http://"):
+                    raise NoCredentialsError
+                config = config.merge(Config(signature_version=UNSIGNED))  # an emulator, or a public store on this network
+            region = session.region_name or "us-east-1"
+            client = self._made = session.client("s3", endpoint_url=self._endpoint, config=config, region_name=region)
+        return client
+
+
+class _TooLarge(Exception):
+    """The source is larger than one CopyObject takes."""
+
+
+def _client_config(url: StoreUrl) -> Config:
+    checksums = url.options.get("checksums", "when_supported")
+    if checksums not in ("when_supported", "when_required"):
+        raise ConfigurationError("checksums is when_supported or when_required (for stores that know no CRC).")
+    s3: dict[str, Any] = {}
+    if url.flag("path_style", default=bool(url.options.get("endpoint_url"))):
+        s3["addressing_style"] = "path"
+    if "sign_payload" in url.options:
+        s3["payload_signing_enabled"] = url.flag("sign_payload")
+    return Config(
+        signature_version=UNSIGNED if url.flag("anonymous") else None,
+        connect_timeout=10,
+        read_timeout=60,
+        # Retries are `Bucket`'s affair: here one more try would make a lost reply look like a conflict.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=64,
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+        s3=s3 or None,
+    )
+
+
+def _write_options(url: StoreUrl) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    sse = url.options.get("sse")
+    if sse is not None:
+        if sse not in ("AES256", "aws:kms", "aws:kms:dsse"):
+            raise ConfigurationError("sse is AES256, aws:kms or aws:kms:dsse.")
+        found["ServerSideEncryption"] = sse
+    if "sse_kms_key_id" in url.options:
+        found["SSEKMSKeyId"] = url.options["sse_kms_key_id"]
+    if "storage_class" in url.options:
+        found["StorageClass"] = url.options["storage_class"]
+    return found
+
+
+def _described(content_type: str | None, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    return {**({"ContentType": content_type} if content_type else {}), "Metadata": dict(metadata or {})}
+
+
+def _condition(when: When) -> dict[str, Any]:
+    if isinstance(when, IfAbsent):
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": when.version} if isinstance(when, IfVersion) else {}
+
+
+def _copy_condition(src_version: str | None, when: When) -> When:
+    return IfVersion(src_version) if when == ALWAYS and src_version is not None else when
+
+
+def _part_of(number: int, reply: Mapping[str, Any]) -> dict[str, Any]:
+    checksums = {name: value for name, value in reply.items() if name.startswith("Checksum") and name != "ChecksumType"}
+    return {"PartNumber": number, "ETag": reply["ETag"], **checksums}
+
+
+def _info(key: str, reply: Mapping[str, Any]) -> ObjectInfo:
+    etag = reply["ETag"]
+    plain = etag.strip('"')
+    # Only of an object that was written whole, and not encrypted with a key of its own, is the ETag the MD5 of its content.
+    is_md5 = len(plain) == 32 and "kms" not in reply.get("ServerSideEncryption", "") and "SSECustomerAlgorithm" not in reply
+    return ObjectInfo(
+        key,
+        reply["ContentLength"],
+        etag,
+        _aware(reply["LastModified"]),
+        revision=reply.get("VersionId"),
+        content_type=reply.get("ContentType"),
+        metadata=dict(reply.get("Metadata", {})),
+        checksum=f"md5:{plain}" if is_md5 else None,
+    )
+
+
+def _delete_failure(found: Mapping[str, Any], version: str | None) -> Exception:
+    if version is not None and found.get("Code") in ("PreconditionFailed", "NoSuchKey"):
+        return ConflictError(f"{show(found['Key'])} has changed; it was not deleted.")
+    error: Exception = failure(_code_error(found), found["Key"], ALWAYS)
+    return error
+
+
+def _code_error(found: Mapping[str, Any]) -> ClientError:
+
+    return ClientError({"Error": {"Code": found.get("Code", ""), "Message": found.get("Message", "")}}, "DeleteObjects")
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)

@@ -1,0 +1,134 @@
+"""From what S3, or the way to it, answers to our errors."""
+
+from __future__ import annotations
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    TokenRetrievalError,
+)
+
+from cloudcontents.errors import (
+    AlreadyExistsError,
+    BucketNotFoundError,
+    ChecksumError,
+    CloudContentsError,
+    ConfigurationError,
+    ConflictError,
+    InvalidPathError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaError,
+    RangeError,
+    RateLimitedError,
+    StorageAuthError,
+    TooLargeError,
+    TruncatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from cloudcontents.keys import show
+
+from .interface import IfAbsent, IfVersion, When
+
+#: Codes that say that the credentials were good and are no longer.
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+
+_AUTH = EXPIRED | {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure", "InvalidSecurity", "UnauthorizedAccess"}
+_BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "TooManyRequests", "RequestLimitExceeded", "ServerBusy"})
+_DIGEST = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch", "ChecksumMismatch"})
+_FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientCapacity"})
+_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "TemporaryRedirect"})
+
+
+def failure(error: Exception, key: str, when: When) -> Exception:
+    """The error of ours that an SDK's failure means; an error of ours, or one that is nobody's, comes back as it is.
+
+    Args:
+        error: What the SDK raised.
+        key: What was asked for.
+        when: The condition that was sent.
+    """
+    if isinstance(error, ClientError):
+        return _answer(error, key, when)
+    if isinstance(error, CloudContentsError):
+        return error
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError):
+        return StorageAuthError(
+            "The server has no credentials for the store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role; "
+            "for a public bucket add ?anonymous=true to its URL."
+        )
+    if isinstance(error, ProfileNotFound):
+        return ConfigurationError(f"{error}; add it to the AWS configuration file, or name another one in ?profile=.")
+    if isinstance(error, ResponseStreamingError | IncompleteReadError):
+        return TruncatedError(f"The store broke off while sending {show(key)}; try again.")
+    if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
+        return UnavailableError("The store cannot be reached; check the network, and endpoint_url where one is set.")
+    if isinstance(error, ReadTimeoutError | ConnectionClosedError | HTTPClientError):
+        return UnavailableError("The connection to the store broke; try again later.")
+    if isinstance(error, BotoCoreError):
+        return ConfigurationError(f"The store's client refused the request: {type(error).__name__}.")
+    if isinstance(error, OSError):
+        return UnavailableError("The connection to the store broke; try again later.")
+    return error
+
+
+def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
+    answer = error.response.get("Error", {})
+    code = str(answer.get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or (code if code.isdecimal() else 0))
+    name = show(key) if key else "The object"
+    if code == "NoSuchBucket":
+        return BucketNotFoundError("The bucket does not exist, or this server may not see it; check the bucket URL.")
+    if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
+        if isinstance(when, IfVersion):
+            return ConflictError(f"{name} is gone; it was deleted or renamed meanwhile.")
+        return NotFoundError(f"{name} does not exist.")
+    if code == "PreconditionFailed" or status == 412:
+        if isinstance(when, IfAbsent):
+            return AlreadyExistsError(f"{name} exists already.")
+        return ConflictError(f"{name} has changed since it was read.")
+    if code == "ConditionalRequestConflict":
+        return UnavailableError("Another request is writing the same object; trying again.")
+    if code in _AUTH or status == 401:
+        return StorageAuthError("The store rejects the server's credentials (expired, wrong, or of another account); renew them.")
+    if code == "RequestTimeTooSkewed":
+        return StorageAuthError("The server's clock differs from the store's by too much; set it right.")
+    if code in _REGION or status == 301:
+        region = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+        return BucketNotFoundError(f"The bucket is in another region; add ?region={region or '…'} to its URL.")
+    if code in _BUSY or status == 429:
+        return RateLimitedError("The store asks for fewer requests; try again in a moment.", retry_after=_retry_after(error))
+    if code in _DIGEST:
+        return ChecksumError(f"The bytes of {name} were damaged on their way; send them again.")
+    if code in _FULL or status == 507:
+        return QuotaError("The store is full; make room, or raise its quota.")
+    if code == "EntityTooLarge":
+        return TooLargeError(f"{name} is larger than the store takes.")
+    if code in ("KeyTooLongError", "XMinioInvalidObjectName", "InvalidURI"):
+        return InvalidPathError(f"The store does not take the name {name}; use another one.")
+    if code == "InvalidRange" or status == 416:
+        return RangeError(f"{name} does not have that range.")
+    if code in ("NotImplemented", "MethodNotAllowed") or status in (405, 501):
+        return UnsupportedError(f"The store cannot do this ({code}).")
+    if status == 403 or code in ("AccessDenied", "AllAccessDisabled"):
+        return PermissionDeniedError("The store denies this; 'cloudcontents doctor' tells which permission is missing.")
+    if status >= 500 or code in ("InternalError", "RequestTimeout", "ServiceUnavailable"):
+        return UnavailableError("The store failed; try again later.", retry_after=_retry_after(error))
+    return UnsupportedError(f"The store refused the request ({code or status}).")
+
+
+def _retry_after(error: ClientError) -> float | None:
+    told = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", "")
+    return float(told) if told.isdecimal() else None

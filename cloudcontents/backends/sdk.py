@@ -1,0 +1,113 @@
+"""What the backends on official SDKs share: a bounded pool of threads for blocking calls, and a reader over a blocking stream."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from .interface import ObjectInfo, Reader
+
+T = TypeVar("T")
+
+#: Threads of one backend: more do not move bytes faster, since the SDKs' own code holds the interpreter.
+THREADS = 8
+
+#: Bytes read from a stream at once.
+PIECE = 1 << 20
+
+
+class SdkThreads:
+    """The threads in which one backend's SDK runs. Started at first use; bound to no event loop.
+
+    Args:
+        name: Names the threads.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Call `work` in a thread and await its result. A caller that is cancelled leaves it running to its end."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"cloudcontents-{self._name}")
+            pool = self._pool
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    async def close(self) -> None:
+        """End the threads once their work is done. Safe to repeat; a later call starts new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown)
+
+
+class BlockingStream(Protocol):
+    """What an SDK gives for the bytes of an object."""
+
+    def read(self, size: int, /) -> bytes:
+        """Block for the next piece; empty at the end."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class SdkReader(Reader):
+    """A reader over an SDK's blocking stream, one piece in memory and the next one on its way.
+
+    Args:
+        threads: Where the stream is read.
+        stream: The stream, open.
+        info: The object's info.
+        length: Bytes that it yields.
+        translate: Turns an SDK's failure into one of ours.
+    """
+
+    def __init__(
+        self,
+        threads: SdkThreads,
+        stream: BlockingStream,
+        info: ObjectInfo,
+        length: int,
+        translate: Callable[[Exception], Exception],
+    ) -> None:
+        self.info = info
+        self.length = length
+        self._threads = threads
+        self._stream = stream
+        self._translate = translate
+        self._closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self.length
+        while left:
+            try:
+                piece = await self._threads.run(lambda: self._stream.read(min(PIECE, left)))  # noqa: B023 - awaited at once
+            except Exception as error:
+                raise self._translate(error) from error
+            if not piece:
+                return  # ended early; whoever counts says so
+            left -= len(piece)
+            yield piece
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        if not self._closed:
+            self._closed = True
+            await self._threads.run(self._stream.close)
+
+
+class EmptyStream:
+    """The bytes of an empty object, or of an empty range."""
+
+    def read(self, size: int, /) -> bytes:
+        """Nothing."""
+        return b""
+
+    def close(self) -> None:
+        """Nothing to give back."""
