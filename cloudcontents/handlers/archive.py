@@ -12,7 +12,8 @@ import io
 import re
 import struct
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -138,24 +139,43 @@ async def zip_directory(tree: Tree, path: str, archive: ZipWriter, *, top: str, 
     yield bytes(waiting)
 
 
+@dataclass(slots=True)
+class _Level:
+    """A directory that is being gone through: where it lies in the archive, and the names seen in it."""
+
+    place: str
+    entries: AsyncGenerator[Entry, None]
+    files: set[str] = field(default_factory=set)
+    directories: set[str] = field(default_factory=set)
+
+
 async def _zip_below(tree: Tree, path: str, archive: ZipWriter, place: str, visible: Callable[[Entry], bool]) -> AsyncIterator[bytes]:
-    files: set[str] = set()
-    directories: set[str] = set()
-    async for entry in tree.scan(path):
-        if not visible(entry):
-            continue
-        segment = split(entry.path)[1]
-        if entry.kind == "file":
-            files.add(segment)
-            # A directory of the same name is in the archive already; no disk could hold both. The other way round below.
-            async for piece in _zip_file(tree, entry, archive, _under(place, safe_name(segment, taken=segment in directories))):
-                yield piece
-        elif segment not in directories:
-            directories.add(segment)
-            name = _under(place, safe_name(segment, taken=segment in files))
-            yield await asyncio.to_thread(archive.directory, name, entry.modified)
-            async for piece in _zip_below(tree, entry.path, archive, name, visible):
-                yield piece
+    # A stack, not a recursion: a path may have more segments than Python has frames.
+    levels = [_Level(place, tree.scan(path))]
+    try:
+        while levels:
+            level = levels[-1]
+            entry = await anext(level.entries, None)
+            if entry is None:
+                levels.pop()
+                continue
+            if not visible(entry):
+                continue
+            segment = split(entry.path)[1]
+            if entry.kind == "file":
+                level.files.add(segment)
+                # A directory of the same name is in the archive already; no disk could hold both. The other way round below.
+                name = _under(level.place, safe_name(segment, taken=segment in level.directories))
+                async for piece in _zip_file(tree, entry, archive, name):
+                    yield piece
+            elif segment not in level.directories:
+                level.directories.add(segment)
+                name = _under(level.place, safe_name(segment, taken=segment in level.files))
+                yield await asyncio.to_thread(archive.directory, name, entry.modified)
+                levels.append(_Level(name, tree.scan(entry.path)))
+    finally:
+        for level in reversed(levels):
+            await level.entries.aclose()
 
 
 async def _zip_file(tree: Tree, entry: Entry, archive: ZipWriter, name: str) -> AsyncIterator[bytes]:

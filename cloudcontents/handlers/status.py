@@ -26,17 +26,16 @@ class StatusHandler(CloudHandler):
     @web.authenticated
     async def get(self) -> None:
         """Send it as JSON. Asks each store two things at most, and waits no longer than a few seconds for it."""
+        mounts = self.mounts()
         found: dict[str, dict[str, Any]] = {}
-        manager = self.manager
-        writable = not getattr(manager, "read_only", False)
 
         async def look(mount: Mount) -> None:
-            found[mount.name] = await _state(mount, writable)
+            found[mount.name] = await _state(mount)
 
         async with anyio.create_task_group() as group:
-            for mount in self.mounts():
+            for mount in mounts:
                 group.start_soon(look, mount)
-        await self.reply({"version": version("cloudcontents"), "mounts": [found[mount.name] for mount in self.mounts()]})
+        await self.reply({"version": version("cloudcontents"), "mounts": [found[mount.name] for mount in mounts]})
 
 
 def is_safe_for_concurrent_editing(mount: Mount) -> bool:
@@ -45,11 +44,10 @@ def is_safe_for_concurrent_editing(mount: Mount) -> bool:
     return capabilities.put_if_version and capabilities.put_if_absent
 
 
-async def _state(mount: Mount, writable: bool) -> dict[str, Any]:
+async def _state(mount: Mount) -> dict[str, Any]:
     state: dict[str, Any] = {
         "path": mount.name,
         "url": mount.bucket.url,
-        "writable": writable,
         "safe_for_concurrent_editing": is_safe_for_concurrent_editing(mount),
         "capabilities": asdict(mount.bucket.capabilities),
         "reachable": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,14 @@ def test_markers_and_keys_that_no_path_can_name(server, archive):
     for key in ("odd/", "odd//x", "odd/../x", "odd/a/.s3keep", "odd/b_$folder$", "odd/c/", "odd/f"):
         server.run(lambda key=key: server.bucket.put(key, b""))
     assert archive("odd").namelist() == ["odd/", "odd/a/", "odd/b/", "odd/c/", "odd/f"]
+
+
+def test_a_path_deeper_than_pythons_stack(server, archive, monkeypatch):
+    backend = server.bucket.backend
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, max_key_bytes=1 << 20))
+    deep = "/".join(["deep", *["n"] * 1500, "f.txt"])
+    server.run(lambda: server.bucket.put(deep, b"found"))
+    assert archive("deep").read(deep) == b"found"
 
 
 def test_a_directory_longer_than_a_listing_is_whole(server, archive):

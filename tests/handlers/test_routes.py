@@ -232,7 +232,7 @@ def test_status(server):
     (mount,) = reply.json["mounts"]
     assert mount["url"] == server.url
     assert (mount["reachable"], mount["error"], mount["pending_operations"]) == (True, None, 0)
-    assert (mount["writable"], mount["safe_for_concurrent_editing"]) == (True, True)
+    assert mount["safe_for_concurrent_editing"] is True
     assert mount["milliseconds"] >= 0
     assert mount["capabilities"]["put_if_version"] is True
 
@@ -260,6 +260,15 @@ def test_status_of_an_unfinished_move(server, monkeypatch):
         return await asyncio.to_thread(server.request, "GET", "/cloudcontents/status")
 
     assert server.run(wait).json["mounts"][0]["pending_operations"] == 1
+
+
+def test_under_another_manager_our_routes_say_so(server, monkeypatch):
+    # An extension may put another manager in the place of ours after the routes are made.
+    monkeypatch.setitem(server.app.web_app.settings, "contents_manager", object())
+    for path in ("/files/x", "/cloudcontents/status", "/cloudcontents/archive", "/cloudcontents/trash", "/cloudcontents/conflicts"):
+        reply = server.request("GET", path)
+        assert (reply.status, reply.json["code"]) == (501, "unsupported")
+        assert "CloudContentsManager" in reply.json["message"]
 
 
 def test_metrics_are_on_the_servers_own_page(server, name):
