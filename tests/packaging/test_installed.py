@@ -24,20 +24,14 @@ def test_the_testing_plugin_does_not_need_pytest_to_be_found(installed: Any) -> 
 
 
 def test_public_names_are_those_of_all_sorted(installed: Any) -> None:
-    found = json.loads(
-        installed.python(
-            "import json, types, cloudcontents as package\n"
-            "names = [name for name in package.__all__]\n"
-            "for name in names: getattr(package, name)\n"
-            "public = [name for name, value in vars(package).items()\n"
-            "          if not name.startswith('_') and not isinstance(value, types.ModuleType) and name != 'annotations']\n"
-            "print(json.dumps([names, public, dir(package)]))"
-        )
+    found = installed.python(
+        "import json, cloudcontents as package\n"
+        "for name in package.__all__: getattr(package, name)\n"
+        "print(json.dumps([package.__all__, dir(package)]))"
     )
-    names, public, listed = found
+    names, listed = json.loads(found)
     assert names == sorted(names)
-    assert set(public) <= set(names)
-    assert set(names) <= set(listed)
+    assert listed == names
 
 
 def test_public_classes_name_the_package_as_their_home(installed: Any) -> None:
