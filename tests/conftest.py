@@ -116,6 +116,23 @@ class Server:
         connection.sendall(f"GET {self.base}{quote(path)} HTTP/1.1\r\n{text}\r\n".encode())
         return connection
 
+    def received_while(self, path: str, change: Callable[[], Any]) -> Reply:
+        """What a client gets of a file that is changed after the headers came."""
+        connection = self.begin(path)
+        reply = http.client.HTTPResponse(connection)
+        try:
+            reply.begin()
+            change()
+            try:
+                return Reply(reply.status, {}, reply.read())
+            except http.client.IncompleteRead as error:
+                return Reply(reply.status, {}, error.partial, broken=True)
+            except ConnectionError:
+                return Reply(reply.status, {}, b"", broken=True)
+        finally:
+            reply.close()
+            connection.close()
+
     # --- looking inside -------------------------------------------------------------------------------------------------
 
     @property
