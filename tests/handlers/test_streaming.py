@@ -193,22 +193,36 @@ def test_overwritten_while_it_is_sent(server):
     assert reply.body == old
 
 
-def test_overwritten_between_the_two_requests_of_a_conditional_read(server, monkeypatch):
+@pytest.fixture
+def swapped(server, monkeypatch):
+    """Overwrite `swap.txt` once, right after the first HEAD of it."""
     server.run(lambda: server.bucket.put("swap.txt", b"one"))
     backend = server.bucket.backend
     inner = backend.head
-    swapped = []
+    done = []
 
     async def head(key):
         info = await inner(key)
-        if not swapped:
-            swapped.append(await backend.put(key, b"two"))
+        if not done:
+            done.append(await backend.put(key, b"two"))
         return info
 
     monkeypatch.setattr(backend, "head", head, raising=False)
+    return done
+
+
+def test_overwritten_between_the_two_requests_of_a_conditional_read(server, swapped):
     reply = server.request("GET", "/files/swap.txt", headers={"If-None-Match": '"x"'})
     assert (reply.status, reply.body) == (200, b"two")
     assert swapped[0].version in reply.headers["etag"]
+
+
+def test_what_if_match_asked_for_is_what_is_sent(server, swapped):
+    tag = server.request("GET", "/files/swap.txt").headers["etag"]
+    assert not swapped
+    reply = server.request("GET", "/files/swap.txt", headers={"If-Match": tag})
+    assert swapped
+    assert (reply.status, reply.json["code"]) == (412, "precondition_failed")
 
 
 def test_object_beside_a_directory_is_reachable(server):
