@@ -54,12 +54,29 @@ def test_entry_points(installed: Any) -> None:
     assert ["pytest11", "cloudcontents"] in found
 
 
-def test_every_backend_can_be_loaded(installed: Any) -> None:
-    installed.python(
-        "from importlib.metadata import entry_points\n"
-        "found = [e.load() for e in entry_points(group='cloudcontents.backends')]\n"
-        "assert len(found) >= 2, found"
+def test_backends_load_or_say_which_extra_they_need(installed: Any) -> None:
+    told = installed.python(
+        "import json\n"
+        "from cloudcontents.registry import schemes\n"
+        "told = {}\n"
+        "for name, entry in schemes().items():\n"
+        "    try:\n"
+        "        entry.load()\n"
+        "    except ImportError as error:\n"
+        "        told[name] = str(error)\n"
+        "    else:\n"
+        "        told[name] = 'loads'\n"
+        "print(json.dumps(told))"
     )
+    found = json.loads(told)
+    assert found.pop("file") == found.pop("memory") == "loads"
+    extras = json.loads(
+        installed.python(
+            "import json\nfrom importlib.metadata import metadata\nprint(json.dumps(metadata('cloudcontents').get_all('Provides-Extra')))"
+        )
+    )
+    # The registry's message says: pip install 'cloudcontents[<scheme>]'.
+    assert set(found) <= set(extras)
 
 
 def test_the_server_extension_is_enabled(installed: Any) -> None:
