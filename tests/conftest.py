@@ -26,6 +26,9 @@ from traitlets.config import Config
 
 from cloudcontents.backends.memory import MemoryStore, drop_memory_store, memory_store
 
+# The real object stores: `minio`, `fake_gcs`, `azurite`, `moto`, `toxiproxy`, `faultproxy`.
+pytest_plugins = ["rig.fixtures"]
+
 MANAGER = "cloudcontents.CloudContentsManager"
 
 
