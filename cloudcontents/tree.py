@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -282,30 +282,53 @@ class Tree:
         self.wrote(path, "directory")
         return Entry(path, "directory", modified=info.modified if self.bucket.capabilities.keeps_directories else None)
 
-    async def remove_file(self, path: str, *, if_version: str | None = None) -> None:
+    async def remove_file(self, path: str, *, if_version: str | None = None, companions: Sequence[str] = ()) -> None:
         """Delete a file; its directory stays, even when it was the last one in it.
+
+        Args:
+            path: The file.
+            if_version: Delete only this version of it.
+            companions: Kinds of our own objects that go with it (as ``checkpoints``); journaled then.
 
         Raises:
             ConflictError: `if_version`, and the file has changed.
         """
-        await self.bucket.delete(path, if_version=if_version)
+        along = await self._not_empty([(keys.companion_prefix(kind, path), "") for kind in companions])
+        if along:
+            async with self._deletion([(path, ""), *along]):
+                await self.bucket.delete(path, if_version=if_version)
+                await self._empty([prefix for prefix, _ in along])
+        else:
+            await self.bucket.delete(path, if_version=if_version)
         self.wrote(path)
         await self.keep_parent(path)
 
-    async def remove_dir(self, path: str) -> None:
-        """Delete a directory and all below it, with what belongs to its files; journaled, so that it finishes after a crash."""
+    async def remove_dir(self, path: str, *, companions: Sequence[str] = ()) -> None:
+        """Delete a directory and all below it; journaled, so that it finishes after a crash.
+
+        Args:
+            path: The directory.
+            companions: Kinds of our own objects that go with its files (as ``checkpoints``).
+        """
         prefix = keys.as_prefix(path)
         if not prefix:
             raise InvalidPathError("The root cannot be deleted.")
-        async with self.journal.operation("delete", [(prefix, "")]):
+        along = await self._not_empty([(keys.companion_tree(kind, path), "") for kind in companions])
+        async with self._deletion([(prefix, ""), *along]):
+            await delete_prefix(self.bucket, prefix)
+            await self._delete_legacy_marker(path)
+            await self._empty([tree for tree, _ in along])
+        self.wrote(path)
+        await self.keep_parent(path)
+
+    @contextlib.asynccontextmanager
+    async def _deletion(self, prefixes: Sequence[tuple[str, str]]) -> AsyncIterator[None]:
+        async with self.journal.operation("delete", prefixes):
             try:
-                await delete_prefix(self.bucket, prefix)
-                await self._delete_legacy_marker(path)
+                yield
             except CloudContentsError as error:
                 # The user is told, and decides: what is left must not vanish behind their back later.
                 raise NothingDone from error
-        self.wrote(path)
-        await self.keep_parent(path)
 
     async def make_parents(self, path: str) -> None:
         """Make sure that the directory of a path exists, and those above it."""
@@ -588,7 +611,7 @@ class Tree:
         left: Sequence[str] = []
         for src, dst in op.moves:
             if op.kind == "delete":
-                await delete_prefix(self.bucket, src, before=op.renewed)
+                await self._resume_deletion(src, op.renewed)
             elif op.kind == "copy":
                 await copy_prefix(self.bucket, src, dst, skip=keys.is_reserved, resumed=True)
             elif src.endswith("/"):
@@ -596,6 +619,15 @@ class Tree:
             elif not await self._finish_object(src, dst, op.renewed):
                 break
         return left
+
+    async def _resume_deletion(self, src: str, since: datetime) -> None:
+        if src.endswith("/"):
+            await delete_prefix(self.bucket, src, before=since)
+            return
+        info = await self.bucket.find(src)
+        if info is not None and info.modified <= since:
+            with contextlib.suppress(ConflictError):
+                await self.bucket.delete(src, if_version=self._version(info))
 
     # --- helpers -------------------------------------------------------------------------------------------------------
 
