@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,9 +27,15 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 PICTURES = Path(__file__).parents[2] / "test-results" / "browser"
 
 #: No request of the browser's own leaves the machine.
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 #: Names under which systems install Chromium.
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -37,10 +43,11 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 #: What JupyterLab and Notebook write to the console of themselves, whatever the contents manager is.
 THEIRS = (
     re.compile(r"Cannot read properties of undefined \(reading 'schema'\)"),  # Notebook 7.6 while it loads its settings
+    re.compile(r"^Disposed$"),  # a request was under way in a widget that was closed
 )
 
 #: Milliseconds that a condition is waited for. Generous: it is only ever used up where something is broken.
-PATIENCE = 12_000
+PATIENCE = 30_000
 
 #: Seconds that the server has for its start.
 START = 90.0
@@ -337,8 +344,8 @@ def open_window(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[C
     yield open_one
     unexpected: list[str] = []
     for window in windows:
-        if not window.page.is_closed():
-            window.picture("last")
+        for page in window.context.pages:
+            replace(window, page=page).picture("last")
         allowed = [*THEIRS, *map(re.compile, window.expected)]
         unexpected += [line for line in window.complaints if not any(pattern.search(line) for pattern in allowed)]
         window.context.close()

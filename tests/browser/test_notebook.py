@@ -57,7 +57,7 @@ def test_a_checkpoint_is_restored(notebook, open_window):
     window.dialog.locator("select").select_option(index=1)
     window.picture("chosen")
     window.dialog.get_by_role("button", name="Ok").click()
-    expect(window.dialog).to_contain_text("Revert notebook to checkpoint")
+    expect(window.dialog).to_contain_text("revert the Notebook to checkpoint")
     window.answer("Revert")
     expect(window.cells.first.locator(".cm-content")).to_have_text("the text of Monday")
     window.picture("restored")
