@@ -96,7 +96,7 @@ class Journal:
             op = await self._write(op, IF_ABSENT)
             async with self._renewed(op):
                 yield op
-            await self.finish(op)
+                await self._strike_out(op)
         except NothingDone as undone:
             await self.finish(op)
             raise (undone.__cause__ or undone) from None
@@ -111,7 +111,7 @@ class Journal:
         try:
             async with self._renewed(op):
                 yield op
-            await self.finish(op)
+                await self._strike_out(op)
         finally:
             self._running.discard(op.id)
             self._held.pop(op.id, None)
@@ -132,6 +132,14 @@ class Journal:
     async def finish(self, op: Operation) -> None:
         """Strike an entry out. Safe to repeat."""
         await self.bucket.delete(op.key)
+
+    async def _strike_out(self, op: Operation) -> None:
+        held = self._held[op.id]
+        async with held.lock:
+            try:
+                await self.bucket.delete(op.key, if_version=held.op.version if self.bucket.capabilities.delete_if_version else None)
+            except ConflictError:
+                raise _lost() from None
 
     async def pending(self) -> list[Operation]:
         """Every entry, oldest first, whoever is at work on it; damaged ones are passed over."""

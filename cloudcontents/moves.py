@@ -192,8 +192,6 @@ async def move_prefix(
         raise NothingDone from error
 
     for _ in range(_ROUNDS):
-        if hold is not None:
-            await hold()
         batch: list[tuple[str, str | None]] = []
         markers: list[str] = []
         changed: list[ObjectInfo] = []
@@ -209,6 +207,8 @@ async def move_prefix(
                 batch.append((info.key, version if bucket.capabilities.delete_if_version else None))
         if not (batch or changed or markers):
             break
+        if hold is not None:
+            await hold()  # after listing: what a taker's users made under the old names would look like a change to move along
         await for_each(changed, one)
         for start in range(0, len(batch), _BATCH):
             await _delete(bucket, batch[start : start + _BATCH], tolerate_conflicts=True)

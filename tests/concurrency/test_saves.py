@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import partial
 
 import nbformat
 import pytest
@@ -75,7 +76,7 @@ def test_two_from_one_base(two, request):
         bases = [session.request("GET", url).json["version"] for session in two]
         assert bases[0] == bases[1]
         texts = [f"round {number}, side {side}" for side in (0, 1)]
-        answers = at_once(*(lambda s=side: two[s].request("PUT", url, notebook(texts[s])) for side in (0, 1)))
+        answers = at_once(*(partial(session.request, "PUT", url, notebook(text)) for session, text in zip(two, texts, strict=True)))
         assert sorted(answer.status for answer in answers) == [200, 409], [answer.body for answer in answers]
         winner = [answer.status for answer in answers].index(200)
         loser = 1 - winner

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
 import json
 import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from cloudcontents import journal
+from cloudcontents.backends.faults import FaultBackend
+from cloudcontents.backends.memory import MemoryBackend, drop_memory_store, memory_store
+from cloudcontents.namespace import Namespace
 
 HERE = Path(__file__).parent
 
@@ -36,5 +45,113 @@ def play(tmp_path):
         done = subprocess.run(program, input=json.dumps(task), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads((tmp_path / "result.json").read_text())
+
+    return run
+
+
+class StoppedBackend(FaultBackend):
+    """A backend whose process stands still, or is dead, from one of its calls on.
+
+    Attributes:
+        reached: Set when it stands still.
+    """
+
+    def __init__(self, inner, nth=None, *, after=False):
+        super().__init__(inner)
+        self.nth, self.after = nth, after
+        self.reached, self._going = asyncio.Event(), asyncio.Event()
+        self._dead = False
+        self._failure = None
+
+    def go_on(self, failure=None):
+        """Wake it up; the calls that stood still fail with this, if given, without having been made."""
+        self._failure = failure
+        self.nth = None
+        self._going.set()
+
+    def die(self):
+        """Nothing of it ever reaches the store again. The task that made its calls is to be cancelled."""
+        self._dead = True
+
+    async def _call(self, operation, key, call, undo=None):
+        if self._dead:
+            raise asyncio.CancelledError
+        self.calls.append((operation, key))
+        number = len(self.calls)
+        stopped = self.nth is not None and number >= self.nth
+        first = stopped and number == self.nth
+        result = await call() if first and self.after else None
+        if stopped:
+            self.reached.set()
+            await self._going.wait()
+            if self._failure is not None:
+                raise self._failure
+        return result if first and self.after else await call()
+
+
+class Clock:
+    """The time by which leases are judged, moved by the test."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def time_ns(self):
+        return time.time_ns()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The journal's clock; nothing in a test waits for real time."""
+    made = Clock()
+    monkeypatch.setattr(journal, "time", made)
+    return made
+
+
+@pytest.fixture
+def store():
+    """A memory store by the name in its URL, forgotten afterwards."""
+    name = f"crash-{secrets.token_hex(4)}"
+    yield memory_store(name)
+    drop_memory_store(name)
+
+
+@pytest.fixture
+def server(store):
+    """Makes servers on the store: `server(nth, after=…, host=…)`; each stops at its nth call. A server of another host cannot be judged."""
+
+    def make(nth=None, *, after=False, host=None, dead=False):
+        faults = StoppedBackend(MemoryBackend(store.name), nth, after=after)
+        whole = Namespace(faults).mounts[0]
+        mount = SimpleNamespace(bucket=whole.bucket, journal=whole.journal, tree=whole.tree, trash=whole.trash, faults=faults)
+        mount.journal.lease = 3000.0  # no heartbeat of its own while a test runs
+        if host is not None:
+            mount.journal._owner["host"] = host
+        if dead:
+            mount.journal._owner |= {"pid": 2**22 + 1, "start": "1"}
+        return mount
+
+    return make
+
+
+@pytest.fixture
+def crash():
+    """Runs something until its server stands still, and kills it there; True if it was finished before."""
+
+    async def run(mount, work):
+        task = asyncio.ensure_future(work)
+        standing = asyncio.ensure_future(mount.faults.reached.wait())
+        await asyncio.wait([task, standing], return_when=asyncio.FIRST_COMPLETED)
+        standing.cancel()
+        if task.done():
+            await task
+            return True
+        mount.faults.die()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return False
 
     return run
