@@ -14,17 +14,13 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from rig.faults import Answer, Delay, Fault, Flip, LoseReply, Request, Truncate, Which, error_reply
 from rig.toxiproxy import Upstream
+from rig.wire import LONGEST_HEAD, CutError, Head, flipper, relay
 
-BLOCK = 256 * 1024
-LONGEST_HEAD = 1024 * 1024
-
-Touch = Callable[[bytes], bytes]
 F = TypeVar("F", Answer, LoseReply, Truncate, Flip, Delay)
 
 
@@ -226,7 +222,7 @@ class _Connection:
 
     async def one(self) -> bool:
         """One request and its reply; whether another may follow on this connection."""
-        head = await _Head.read(self._reader)
+        head = await Head.read(self._reader)
         if head is None:
             return False
         method, target, _ = head.first.split(" ", 2)
@@ -238,16 +234,16 @@ class _Connection:
             return await self._answer(head, request, answer)
         return await self._forward(head, request, faults)
 
-    async def _answer(self, head: _Head, request: Request, answer: Answer) -> bool:
+    async def _answer(self, head: Head, request: Request, answer: Answer) -> bool:
         if head.expects_continue:
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.sent = await _relay(self._reader, None, head.framing())
+        request.sent = await relay(self._reader, None, head.framing())
         request.status = answer.status
         self._writer.write(error_reply(self._proxy.dialect, answer, request.method))
         await self._writer.drain()
         return head.keeps_alive
 
-    async def _forward(self, head: _Head, request: Request, faults: list[Fault]) -> bool:
+    async def _forward(self, head: Head, request: Request, faults: list[Fault]) -> bool:
         reader, writer = await self._reach_server()
         request.forwarded = True
         writer.write(head.raw)
@@ -255,7 +251,7 @@ class _Connection:
         body = asyncio.ensure_future(self._send_body(head, request, writer, flip))
         try:
             while True:
-                reply = await _Head.read(reader)
+                reply = await Head.read(reader)
                 if reply is None:
                     self._leave_server()
                     _reset(self._writer)
@@ -272,17 +268,17 @@ class _Connection:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await body
 
-    async def _send_body(self, head: _Head, request: Request, writer: asyncio.StreamWriter, flip: Flip | None) -> None:
+    async def _send_body(self, head: Head, request: Request, writer: asyncio.StreamWriter, flip: Flip | None) -> None:
         def count(sent: int) -> None:
             request.sent = sent
 
-        await _relay(self._reader, writer, head.framing(), _flipper(flip), count)
+        await relay(self._reader, writer, head.framing(), flipper(flip), count)
 
-    async def _reply(self, request: Request, reply: _Head, reader: asyncio.StreamReader, faults: list[Fault]) -> bool:
+    async def _reply(self, request: Request, reply: Head, reader: asyncio.StreamReader, faults: list[Fault]) -> bool:
         framing = reply.framing(of_reply_to=request.method)
         if _first(faults, LoseReply):
             # The server has done its work when its reply is whole.
-            await _relay(reader, None, framing)
+            await relay(reader, None, framing)
             self._leave_server()
             _reset(self._writer)
             return False
@@ -295,8 +291,8 @@ class _Connection:
         self._writer.write(reply.raw)
         flip = _first(faults, Flip, lambda fault: not fault.request)
         try:
-            await _relay(reader, self._writer, framing, _flipper(flip), count, truncate.at if truncate else None)
-        except _CutError:
+            await relay(reader, self._writer, framing, flipper(flip), count, truncate.at if truncate else None)
+        except CutError:
             assert truncate is not None
             self._leave_server()
             await self._writer.drain()
@@ -320,129 +316,6 @@ class _Connection:
         if self._server is not None:
             self._server[1].close()
             self._server = None
-
-
-@dataclass
-class _Head:
-    """The first lines of a request or reply, as they came and as read."""
-
-    raw: bytes
-    first: str
-    headers: list[tuple[str, str]]
-
-    @classmethod
-    async def read(cls, reader: asyncio.StreamReader) -> _Head | None:
-        """The next one; None where the connection ended before it."""
-        try:
-            raw = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as error:
-            if error.partial.strip():
-                raise
-            return None
-        first, *lines = raw.decode("latin-1").strip("\r\n").split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        return cls(raw, first, [(name.strip(), value.strip()) for name, _, value in pairs])
-
-    def get(self, wanted: str) -> str:
-        return next((value for name, value in self.headers if name.lower() == wanted), "")
-
-    @property
-    def status(self) -> int:
-        return int(self.first.split(" ")[1])
-
-    @property
-    def keeps_alive(self) -> bool:
-        said = self.get("connection").lower()
-        return said == "keep-alive" if "HTTP/1.0" in self.first else "close" not in said
-
-    @property
-    def expects_continue(self) -> bool:
-        return self.get("expect").lower() == "100-continue"
-
-    def framing(self, *, of_reply_to: str | None = None) -> int | str:
-        """How long its body is: a number of bytes, `chunked`, or `end` for all until the connection ends."""
-        if of_reply_to is not None and (of_reply_to == "HEAD" or self.status in (204, 304)):
-            return 0
-        if "chunked" in self.get("transfer-encoding").lower():
-            return "chunked"
-        if length := self.get("content-length"):
-            return int(length)
-        return 0 if of_reply_to is None else "end"
-
-
-class _CutError(Exception):
-    """The body is to end here."""
-
-
-async def _relay(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter | None,
-    framing: int | str,
-    touch: Touch = bytes,
-    count: Callable[[int], None] = lambda done: None,
-    cut: int | None = None,
-) -> int:
-    """Pass a body on, or read it away where there is no writer, and return how many bytes it had.
-
-    Raises:
-        _CutError: `cut` bytes were passed on, and there would be more.
-    """
-    done = 0
-
-    async def some(most: int) -> int:
-        nonlocal done
-        if cut is not None and done == cut:
-            raise _CutError
-        data = await reader.read(min(most, BLOCK) if cut is None else min(most, BLOCK, cut - done))
-        if data and writer is not None:
-            writer.write(touch(data))
-            await writer.drain()
-        done += len(data)
-        count(done)
-        return len(data)
-
-    async def exactly(length: int) -> None:
-        while length:
-            got = await some(length)
-            if not got:
-                raise asyncio.IncompleteReadError(b"", length)
-            length -= got
-
-    async def line() -> bytes:
-        text = await reader.readuntil(b"\r\n")
-        if writer is not None:
-            writer.write(text)
-        return text
-
-    if framing == "end":
-        while await some(BLOCK):
-            pass
-    elif framing == "chunked":
-        while size := int((await line()).split(b";")[0], 16):
-            await exactly(size)
-            await line()
-        while (await line()).strip():
-            pass
-    else:
-        await exactly(int(framing))
-    if writer is not None:
-        await writer.drain()
-    return done
-
-
-def _flipper(flip: Flip | None) -> Touch:
-    if flip is None:
-        return bytes
-    at = flip.at
-
-    def touch(data: bytes) -> bytes:
-        nonlocal at
-        if 0 <= at < len(data):
-            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        at -= len(data)
-        return data
-
-    return touch
 
 
 def _first(faults: list[Fault], kind: type[F], matches: Callable[[F], bool] = lambda fault: True) -> F | None:

@@ -24,8 +24,19 @@ SECRET_HEADERS = {
     "x-ms-copy-source-authorization",
     "x-ms-encryption-key",
 }
-SECRET_PARAMETERS = {"sig", "x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-credential", "x-goog-signature"}
-SIGNATURE = re.compile(r"(?i)\b(sig|x-amz-credential|x-amz-security-token|x-amz-signature|x-goog-credential|x-goog-signature)=[^&\s]*")
+SECRET_PARAMETERS = {
+    "awsaccesskeyid",
+    "googleaccessid",
+    "sig",
+    "signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-credential",
+    "x-goog-signature",
+}
+# A copy's source is a URL in a header, and may be a signed one.
+SIGNATURE = re.compile(rf"(?i)\b({'|'.join(SECRET_PARAMETERS)})=[^&\s]*")
 
 # How each store calls the failures that tests ask for most; `code` says another.
 CODES: Mapping[str, Mapping[int, str]] = {
