@@ -6,6 +6,7 @@ import functools
 import mimetypes
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from tornado.web import HTTPError
@@ -13,6 +14,7 @@ from tornado.web import HTTPError
 from . import bases, keys, models
 from .backends.interface import IF_ABSENT, ObjectInfo, Reader
 from .checkpoints import BucketCheckpoints
+from .crossing import copy_across, move_across
 from .errors import (
     AlreadyExistsError,
     CloudContentsError,
@@ -102,7 +104,7 @@ class CloudContentsManager(ManagerSettings):
             location = self.namespace.resolve(path)
         except InvalidPathError:
             return False
-        return await location.tree.dir_exists(location.path)
+        return self.namespace.is_fixed(location) or await location.tree.dir_exists(location.path)
 
     @_verb
     async def file_exists(self, path: str) -> bool:
@@ -116,13 +118,13 @@ class CloudContentsManager(ManagerSettings):
             return False
         handler = bases.current_handler()
         saving = handler is not None and handler.request.method == "PUT"
-        if saving and self._served.is_fresh(location.path):
+        if saving and self._served.is_fresh(location.api):
             return True
         entry = await location.tree.lookup(location.path, "file") if location.path else None
         if entry is None:
-            self._served.forget(location.path)
+            self._served.forget(location.api)
         if saving:
-            self._served.saw(location.path, entry.info.version if entry is not None and entry.info is not None else None)
+            self._served.saw(location.api, entry.info.version if entry is not None and entry.info is not None else None)
         return entry is not None
 
     @_verb
@@ -132,20 +134,22 @@ class CloudContentsManager(ManagerSettings):
             location = self.namespace.resolve(path)
         except InvalidPathError:
             return False
-        return await location.tree.lookup(location.path) is not None
+        return self.namespace.is_fixed(location) or await location.tree.lookup(location.path) is not None
 
     async def resolve_path(self, path: str) -> str | None:
         """The API path that a path means, if something is there; else None."""
         try:
             location = self.resolve(path)
-            return location.path if await location.tree.lookup(location.path) is not None else None
+            there = self.namespace.is_fixed(location) or await location.tree.lookup(location.path) is not None
+            return location.api if there else None
         except CloudContentsError:
             return None
 
     def get_kernel_path(self, path: str, model: Mapping[str, Any] | None = None) -> str:
         """Where a kernel starts: beside its notebook where the bucket is a local directory within `root_dir`; else in `root_dir`."""
         try:
-            local = self.namespace.resolve(path).bucket.local_path(path.strip("/") or "/")
+            location = self.namespace.resolve(path)
+            local = location.bucket.local_path(location.path or "/")
         except CloudContentsError:
             return ""
         root = os.path.realpath(self.root_dir)
@@ -174,32 +178,39 @@ class CloudContentsManager(ManagerSettings):
         try:
             model = await self._get(location, bool(content), type, format, bool(require_hash))
         except NotFoundError:
-            self._served.forget(location.path)
-            raise NotFoundError(f"No such file or directory: {location.path}") from None
-        self.emit(data={"action": "get", "path": location.path})
+            self._served.forget(location.api)
+            raise NotFoundError(f"No such file or directory: {location.api}") from None
+        self.emit(data={"action": "get", "path": location.api})
         return model
 
     async def _get(self, location: Location, content: bool, type: str | None, format: str | None, require_hash: bool) -> Model:
-        path, tree = location.path, location.tree
-        found: Reader | Listing | ObjectInfo | None
-        if type == "directory":
-            entry = await tree.lookup(path, "directory")
-            if entry is None:
+        path, tree, writable = location.path, location.tree, not location.mount.read_only
+        found: Reader | Listing | ObjectInfo
+        if self.namespace.is_fixed(location) and location.api:
+            if type not in (None, "directory"):
+                raise WrongTypeError(f"{location.api} is a directory, not a {type}")
+            if not content:  # no request: what a listing says of it has none either
+                return self._no_hash(models.directory_model(location.api, None, writable=writable), require_hash)
+            found = await self._list_fixed(location)
+        elif type == "directory":
+            try:
+                entry = None if content else await tree.lookup(path, "directory")
+                if entry is not None:
+                    return self._no_hash(models.directory_model(location.api, entry.modified, writable=writable), require_hash)
+                found = await tree.list(path)
+            except NotFoundError:
                 if await tree.file_exists(path):
-                    raise WrongTypeError(f"{path} is not a directory")
-                raise NotFoundError(f"{keys.show(path)} does not exist.")
-            if not content:
-                return models.directory_model(path, entry.modified)
-            found = await tree.list(path)
+                    raise WrongTypeError(f"{location.api} is not a directory") from None
+                raise
         elif type is not None:
             try:
-                found = await tree.open(path) if content else await tree.bucket.head(path) if path else None
+                if not path:
+                    raise NotFoundError("The root is a directory.")
+                found = await tree.open(path) if content else await tree.bucket.head(path)
             except NotFoundError:
-                found = None
-            if found is None:
                 if await tree.dir_exists(path):
-                    raise WrongTypeError(f"{path} is a directory, not a {type}")
-                raise NotFoundError(f"{keys.show(path)} does not exist.")
+                    raise WrongTypeError(f"{location.api} is a directory, not a {type}") from None
+                raise
         elif content:
             found = await tree.open_any(path)
         else:
@@ -207,33 +218,54 @@ class CloudContentsManager(ManagerSettings):
             if entry is None:
                 raise NotFoundError(f"{keys.show(path)} does not exist.")
             if entry.info is None:
-                return self._no_hash(models.directory_model(path, entry.modified), require_hash)
+                return self._no_hash(models.directory_model(location.api, entry.modified, writable=writable), require_hash)
             found = entry.info
         if isinstance(found, Listing):
-            return self._no_hash(await self._listing(path, found), require_hash)
+            return self._no_hash(await self._listing(location, found), require_hash)
         info = found if isinstance(found, ObjectInfo) else found.info
-        model = models.file_model(path, info, type, require_hash=require_hash)
+        model = models.file_model(location.api, info, type, require_hash=require_hash, writable=writable)
         if isinstance(found, Reader):
             await self._read(found, model, format)
-        self._served.note(path, info.version)
+        self._served.note(location.api, info.version)
         return model
+
+    async def _list_fixed(self, location: Location) -> Listing:
+        """A mount, or a directory that leads to one; the latter need not be stored anywhere."""
+        try:
+            return await location.tree.list(location.path)
+        except NotFoundError:
+            if not self.namespace.below(location.api):
+                raise
+            return Listing(location.path, ())
 
     def _no_hash(self, model: Model, require_hash: bool) -> Model:
         if require_hash:
             raise WrongTypeError(f"{keys.show(model['path'])} is a directory and has no hash; ask for it without.")
         return model
 
-    async def _listing(self, path: str, listing: Listing) -> Model:
+    async def _listing(self, location: Location, listing: Listing) -> Model:
+        """The model of a directory with its content: what is stored there, and the mounts."""
+        below = [name for name in self.namespace.below(location.api) if self.should_list(name)]
+        mounts = {path: self.namespace.resolve(path) for name in below for path in [keys.join(location.api, name)]}
+
         def build() -> Model:
+            writable = not location.mount.read_only
             children = [
-                models.entry_model(entry)
+                models.entry_model(entry, location.mount.name, writable=writable)
                 for entry in listing.entries
                 if self.should_list(name := keys.split(entry.path)[1]) and (self.allow_hidden or not name.startswith("."))
             ]
-            return models.listing_model(path, listing, children)
+            if mounts:
+                children = [child for child in children if child["path"] not in mounts]
+                children += [models.directory_model(path, None, writable=not at.mount.read_only) for path, at in mounts.items()]
+            time = listing.modified if location.path or not location.api else None
+            children.sort(key=lambda child: child["path"].encode())
+            return models.listing_model(location.api, replace(listing, modified=time), children, writable=writable)
 
         if listing.unnameable:
-            self.log.info("%d objects in %s have names that no path can hold; they are not shown.", listing.unnameable, keys.show(path))
+            self.log.info(
+                "%d objects in %s have names that no path can hold; they are not shown.", listing.unnameable, keys.show(location.api)
+            )
         return await self._offload.run(build)
 
     async def _read(self, reader: Reader, model: Model, format: str | None) -> None:
@@ -286,18 +318,20 @@ class CloudContentsManager(ManagerSettings):
             raise InvalidContentError("The body of a save is a JSON object; nothing was saved.")
         if model.get("chunk") is not None:
             return await self._save_chunk(location, model)
-        self.run_pre_save_hooks(model=model, path=location.path)
+        self.run_pre_save_hooks(model=model, path=location.api)
         kind = _type_of(model)
         if kind == "directory":
             return await self._save_directory(location)
+        if self.namespace.is_fixed(location):
+            raise WrongTypeError(f"{keys.show(location.api)} is a directory; choose another name.")
         data, problem = await self._content_bytes(location, model, kind)
         condition = await self._saves.precondition(location, model)
         info = await self._write(location, data, condition, kind, model)
         if problem is not None:
             self.validate_notebook_model(model, problem)
         if kind == "notebook" and condition.base is None:
-            await self._first_checkpoint(location.path)
-        return await self.publish(location.path, info, type=kind, message=model.get("message"))
+            await self._first_checkpoint(location.api)
+        return await self.publish(location.api, info, type=kind, message=model.get("message"))
 
     async def publish(self, path: str, info: ObjectInfo, *, type: str | None = None, message: str | None = None) -> Model:
         """End a write of a file, whichever door it came through: the client's base moves on, post-save hooks run, the event goes out.
@@ -307,14 +341,14 @@ class CloudContentsManager(ManagerSettings):
         """
         location = self.namespace.resolve(path)
         location.tree.wrote(location.path, "file")
-        self._served.note(location.path, info.version)
+        self._served.note(location.api, info.version)
         # As get() without a type would tell it, whatever type was sent.
-        model = models.file_model(location.path, info)
+        model = models.file_model(location.api, info)
         if message:
             model["message"] = message
         # The hook's argument is a local path where there is one, as other managers give it; else the API path.
-        self.run_post_save_hooks(model=model, os_path=location.bucket.local_path(location.path) or location.path)
-        self.emit(data={"action": "save", "path": location.path})
+        self.run_post_save_hooks(model=model, os_path=location.bucket.local_path(location.path) or location.api)
+        self.emit(data={"action": "save", "path": location.api})
         return model
 
     async def _content_bytes(self, location: Location, model: Model, kind: str) -> tuple[bytes, dict[str, Any] | None]:
@@ -323,12 +357,12 @@ class CloudContentsManager(ManagerSettings):
             return await self._offload.run(models.file_bytes, model["content"], model.get("format")), None
         problem: dict[str, Any] = {}
         node, data = await self._offload.run(models.notebook_bytes, model["content"], problem)
-        await self._trust.run(self._check_and_sign, node, location.path)
+        await self._trust.run(self._check_and_sign, node, location.api)
         return data, problem
 
     async def _write(self, location: Location, data: bytes, condition: Precondition, kind: str, model: Model) -> ObjectInfo:
         if condition.base is None:
-            self._resolve_new(location.path)
+            self._resolve_new(location.api)
         return await self._saves.write(
             location,
             data,
@@ -339,18 +373,20 @@ class CloudContentsManager(ManagerSettings):
         )
 
     async def _save_directory(self, location: Location) -> Model:
+        if self.namespace.is_fixed(location):
+            return await self._get(location, False, "directory", None, False)
         entry = await location.tree.lookup(location.path)
         if entry is not None and entry.info is not None:
             raise WrongTypeError(f"Not a directory: {keys.show(location.path)}")
         if entry is None:
-            self._resolve_new(location.path)
+            self._resolve_new(location.api)
             try:
                 entry = await location.tree.mkdir(location.path)
             except AlreadyExistsError:
                 entry = await location.tree.lookup(location.path, "directory")  # somebody made it at that moment
-        model = models.directory_model(location.path, entry.modified if entry is not None else None)
-        self.run_post_save_hooks(model=model, os_path=location.bucket.local_path(f"{location.path}/") or location.path)
-        self.emit(data={"action": "save", "path": location.path})
+        model = models.directory_model(location.api, entry.modified if entry is not None else None)
+        self.run_post_save_hooks(model=model, os_path=location.bucket.local_path(f"{location.path}/") or location.api)
+        self.emit(data={"action": "save", "path": location.api})
         return model
 
     async def _save_chunk(self, location: Location, model: Model) -> Model:
@@ -359,9 +395,9 @@ class CloudContentsManager(ManagerSettings):
         if not isinstance(number, int) or isinstance(number, bool) or (number < 1 and number != LAST):
             raise InvalidContentError(f"A chunk is numbered 1, 2, … and {LAST} for the last one, not {number!r}.")
         if number == 1:
-            self.run_pre_save_hooks(model=model, path=location.path)
+            self.run_pre_save_hooks(model=model, path=location.api)
         kind = _type_of(model, only="file")
-        self._resolve_new(location.path)
+        self._resolve_new(location.api)
         data = await self._offload.run(models.file_bytes, model["content"], model.get("format"))
         chunks, client = Chunks(location.bucket), bases.client()
         if number != LAST:
@@ -371,14 +407,14 @@ class CloudContentsManager(ManagerSettings):
         condition = await self._saves.precondition(location, model)
         info = await self._saves.write(location, body, condition, content_type=_content_type(location.path), type=kind, format="base64")
         await chunks.discard(location.path, client)
-        return await self.publish(location.path, info, type=kind)
+        return await self.publish(location.api, info, type=kind)
 
     async def _pending_model(self, location: Location) -> Model:
         """What a chunk that is not the last one is answered with: the file as it still is, or one that is not there yet."""
         info = await location.bucket.find(location.path)
         if info is not None:
-            return models.file_model(location.path, info, "file")
-        return models.directory_model(location.path, None) | {"type": "file", "mimetype": mimetypes.guess_type(location.path)[0]}
+            return models.file_model(location.api, info, "file")
+        return models.directory_model(location.api, None) | {"type": "file", "mimetype": mimetypes.guess_type(location.path)[0]}
 
     # --- new files ----------------------------------------------------------------------------------------------------------
 
@@ -386,15 +422,15 @@ class CloudContentsManager(ManagerSettings):
     async def new_untitled(self, path: str = "", type: str = "", ext: str = "") -> Model:
         """Make a new file, notebook or directory under the first free name. The name is taken by a conditional create."""
         location = self.resolve(path, read=False)
-        if not await location.tree.dir_exists(location.path):
-            raise NotFoundError(f"No such directory: {location.path}")
+        if not await self.dir_exists(location.api):
+            raise NotFoundError(f"No such directory: {location.api}")
         kind = type or ("notebook" if ext == ".ipynb" else "file")
         stems = {"directory": self.untitled_directory, "notebook": self.untitled_notebook, "file": self.untitled_file}
         if kind not in stems:
             raise InvalidContentError(f"Unexpected model type: {kind!r}")
         name = stems[kind] + (".ipynb" if kind == "notebook" else ext)
         insert = " " if kind == "directory" else ""
-        async for candidate in free_names(location, name, insert):
+        async for candidate in free_names(location, name, insert, fixed=self.namespace.below(location.api)):
             target = self._resolve_new(candidate)
             try:
                 if kind == "directory":
@@ -402,7 +438,7 @@ class CloudContentsManager(ManagerSettings):
                     return await self._save_directory(target)
                 content, format = models.empty_content(kind)
                 model = {"type": kind, "content": content, "format": format}
-                self.run_pre_save_hooks(model=model, path=target.path)
+                self.run_pre_save_hooks(model=model, path=target.api)
                 data, _ = await self._content_bytes(target, model, kind)
                 info = await target.bucket.put(
                     target.path,
@@ -414,14 +450,14 @@ class CloudContentsManager(ManagerSettings):
             except AlreadyExistsError:
                 continue
             if kind == "notebook":
-                await self._first_checkpoint(target.path)
-            return await self.publish(target.path, info, type=kind)
+                await self._first_checkpoint(target.api)
+            return await self.publish(target.api, info, type=kind)
         raise AlreadyExistsError(f"No free name was found for {keys.show(name)}; others are creating files there. Try again.")
 
     async def increment_filename(self, filename: str, path: str = "", insert: str = "") -> str:
         """The first name that is free in a directory; one listing, however many are taken."""
         location = self.resolve(path, read=False)
-        async for candidate in free_names(location, filename, insert):
+        async for candidate in free_names(location, filename, insert, fixed=self.namespace.below(location.api)):
             return keys.split(candidate)[1]
         raise AlreadyExistsError(f"No free name was found for {keys.show(filename)}.")
 
@@ -442,52 +478,59 @@ class CloudContentsManager(ManagerSettings):
         """
         source = self.resolve(from_path)
         entry = await source.tree.lookup(source.path)
-        if entry is None or not source.path:
-            raise NotFoundError(f"No such file or directory: {source.path}")
-        parent, name = keys.split(source.path)
+        self._refuse_fixed(source, "copied")
+        if entry is None:
+            raise NotFoundError(f"No such file or directory: {source.api}")
+        parent, name = keys.split(source.api)
         target = self.resolve(parent if to_path is None else to_path, read=False)
-        if not await target.tree.dir_exists(target.path):
+        if not await self.dir_exists(target.api):
             if entry.info is None:  # a directory goes *into* what is named, which is made for it, as other managers do
-                target = self._resolve_new(keys.join(target.path, name))
+                target = self._resolve_new(keys.join(target.api, name))
                 await target.tree.make_parents(target.path)
-            elif to_path is None or not await target.tree.dir_exists(keys.split(target.path)[0]):
-                raise NotFoundError(f"No such parent directory: {keys.split(target.path)[0]} to copy file in")
-            model = await self._copy_to(source, entry.info, self._resolve_new(target.path), replace=True)
+            elif to_path is None or not await self.dir_exists(keys.split(target.api)[0]):
+                raise NotFoundError(f"No such parent directory: {keys.split(target.api)[0]} to copy file in")
+            model = await self._copy_to(source, entry.info, self._resolve_new(target.api), replace=True)
         else:
             model = await self._copy_into(source, entry.info, target, copy_name(name, directory=entry.info is None))
-        self.emit(data={"action": "copy", "path": model["path"], "source_path": source.path})
+        self.emit(data={"action": "copy", "path": model["path"], "source_path": source.api})
         return model
 
     async def _copy_into(self, source: Location, info: ObjectInfo | None, directory: Location, name: str) -> Model:
-        async for candidate in free_names(directory, name, "-Copy"):
+        async for candidate in free_names(directory, name, "-Copy", fixed=self.namespace.below(directory.api)):
             try:
                 return await self._copy_to(source, info, self._resolve_new(candidate))
             except AlreadyExistsError:
                 continue
-        raise AlreadyExistsError(f"No free name was found for a copy of {keys.show(source.path)}; try again.")
+        raise AlreadyExistsError(f"No free name was found for a copy of {keys.show(source.api)}; try again.")
 
     async def _copy_to(self, source: Location, info: ObjectInfo | None, target: Location, *, replace: bool = False) -> Model:
         if info is None:
             limit = self.max_copy_folder_size_mb * 2**20 or None
             try:
-                await source.tree.copy_dir(source.path, target.path, limit_bytes=limit)
+                if source.mount is target.mount:
+                    await source.tree.copy_dir(source.path, target.path, limit_bytes=limit)
+                else:
+                    await copy_across(source, None, target, limit_bytes=limit)
             except TooLargeError as error:
                 raise InvalidContentError(error.message) from error
             entry = await target.tree.lookup(target.path, "directory")
-            return models.directory_model(target.path, entry.modified if entry is not None else None)
+            return models.directory_model(target.api, entry.modified if entry is not None else None)
         if replace and await target.tree.file_exists(target.path):
-            await self._delete(target.path)  # to the trash, with its checkpoints
-        copy = await source.tree.copy_file(source.path, target.path)
-        self._served.note(target.path, copy.version)
-        return models.file_model(target.path, copy)
+            await self._delete(target.api)  # to the trash, with its checkpoints
+        if source.mount is target.mount:
+            copy = await source.tree.copy_file(source.path, target.path)
+        else:
+            copy = await copy_across(source, info, target) or info
+        self._served.note(target.api, copy.version)
+        return models.file_model(target.api, copy)
 
     @_verb
     async def rename(self, old_path: str, new_path: str) -> None:
         """Rename or move a file or directory, and its checkpoints, to a name that is free."""
         source, target = self.resolve(old_path, read=False), self._resolve_new(new_path)
-        if source.path != target.path:
+        if source.api != target.api:
             await self._rename(source, target)
-            self.emit(data={"action": "rename", "path": target.path, "source_path": source.path})
+            self.emit(data={"action": "rename", "path": target.api, "source_path": source.api})
 
     @_verb
     async def rename_file(self, old_path: str, new_path: str) -> None:
@@ -495,18 +538,22 @@ class CloudContentsManager(ManagerSettings):
         await self._rename(self.resolve(old_path, read=False), self._resolve_new(new_path))
 
     async def _rename(self, source: Location, target: Location) -> None:
-        if self._checkpoints_go_along:
-            await source.tree.rename(source.path, target.path, companions=COMPANIONS)
+        self._refuse_fixed(source, "renamed")
+        self._refuse_fixed(target, "replaced")
+        along = COMPANIONS if self._checkpoints_go_along else ()
+        if source.mount is target.mount:
+            await source.tree.rename(source.path, target.path, companions=along)
         else:
-            await source.tree.rename(source.path, target.path)
-            await self.checkpoints.rename_all_checkpoints(source.path, target.path)
-        self._served.forget_tree(source.path)
+            await move_across(source, target, companions=along)
+        if not along:
+            await self.checkpoints.rename_all_checkpoints(source.api, target.api)
+        self._served.forget_tree(source.api)
 
     @_verb
     async def delete(self, path: str) -> None:
         """Delete a file or directory with its checkpoints: to the trash, or for good where `delete_to_trash` is off."""
         location = await self._delete(path)
-        self.emit(data={"action": "delete", "path": location.path})
+        self.emit(data={"action": "delete", "path": location.api})
 
     @_verb
     async def delete_file(self, path: str) -> None:
@@ -515,25 +562,30 @@ class CloudContentsManager(ManagerSettings):
 
     async def _delete(self, path: str) -> Location:
         location = self.resolve(path, read=False)
-        if not location.path:
+        if not location.api:
             raise InvalidPathError("Can't delete root")
+        self._refuse_fixed(location, "deleted")
         if self.delete_to_trash:
             await location.mount.trash.put(location.path, by=bases.user_name())
             if not self._checkpoints_go_along:
-                await self._drop_checkpoints(location.path)
+                await self._drop_checkpoints(location.api)
         else:
             entry = await location.tree.lookup(location.path)
             if entry is None:
-                raise NotFoundError(f"File or directory does not exist: {location.path}")
+                raise NotFoundError(f"File or directory does not exist: {location.api}")
             if entry.info is not None:
                 await location.tree.remove_file(location.path)
             else:
                 if not self.always_delete_dir:
                     await location.tree.check_empty(location.path)
                 await location.tree.remove_dir(location.path)
-            await self._drop_checkpoints(location.path)
-        self._served.forget_tree(location.path)
+            await self._drop_checkpoints(location.api)
+        self._served.forget_tree(location.api)
         return location
+
+    def _refuse_fixed(self, location: Location, what: str) -> None:
+        if self.namespace.is_fixed(location):
+            raise InvalidPathError(f"{keys.show(location.api)} is a mount, or holds one, and cannot be {what}; choose another path.")
 
     @property
     def _checkpoints_go_along(self) -> bool:
@@ -552,38 +604,38 @@ class CloudContentsManager(ManagerSettings):
         cannot tell the two. Then the folder is answered.
         """
         location = self.resolve(path)
-        found = await self.checkpoints.list_checkpoints(location.path)
+        found = await self.checkpoints.list_checkpoints(location.api)
         if not found and location.tree.was(location.path) != "file":
-            folder = keys.join(location.path, "checkpoints")
-            if await location.tree.dir_exists(folder):
+            folder = keys.join(location.api, "checkpoints")
+            if await self.dir_exists(folder):
                 return await self.get(folder, type="directory")
         return found
 
     @_verb
     async def create_checkpoint(self, path: str) -> Any:
         """Keep a file as it is now."""
-        return await self.checkpoints.create_checkpoint(self, self.resolve(path).path)
+        return await self.checkpoints.create_checkpoint(self, self.resolve(path).api)
 
     @_verb
     async def restore_checkpoint(self, checkpoint_id: str, path: str) -> None:
         """Make a file what it was at a checkpoint; what it is now is kept."""
-        await self.checkpoints.restore_checkpoint(self, checkpoint_id, self.resolve(path, read=False).path)
+        await self.checkpoints.restore_checkpoint(self, checkpoint_id, self.resolve(path, read=False).api)
 
     @_verb
     async def delete_checkpoint(self, checkpoint_id: str, path: str) -> None:
         """Delete one checkpoint."""
-        await self.checkpoints.delete_checkpoint(checkpoint_id, self.resolve(path).path)
+        await self.checkpoints.delete_checkpoint(checkpoint_id, self.resolve(path).api)
 
     @_verb
     async def trust_notebook(self, path: str) -> None:
         """Trust a notebook's outputs."""
         location = self.resolve(path)
         model = await self._get(location, True, "notebook", None, False)
-        self.log.warning("Trusting notebook %s", keys.show(location.path))
+        self.log.warning("Trusting notebook %s", keys.show(location.api))
 
         def trust() -> None:
             self.notary.mark_cells(model["content"], True)
-            self._check_and_sign(model["content"], location.path)
+            self._check_and_sign(model["content"], location.api)
 
         await self._trust.run(trust)
 

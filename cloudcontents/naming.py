@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from jupyter_server.services.contents.manager import copy_pat
 
@@ -16,8 +16,8 @@ from .namespace import Location
 _TRIES = 100
 
 
-async def free_names(directory: Location, name: str, insert: str) -> AsyncGenerator[str, None]:
-    """Paths that were free when the directory was looked at, in the order of the numbers in them; one listing, however many are taken.
+async def free_names(directory: Location, name: str, insert: str, *, fixed: Sequence[str] = ()) -> AsyncGenerator[str, None]:
+    """API paths that were free when the directory was looked at, in the order of the numbers in them; one listing, however many are taken.
 
     Whoever takes one takes it by a conditional create, and goes on to the next where somebody else was faster.
 
@@ -25,17 +25,18 @@ async def free_names(directory: Location, name: str, insert: str) -> AsyncGenera
         directory: Where.
         name: The name wanted; it comes first where it is free.
         insert: What stands between the name and the number.
+        fixed: Names taken there by mounts.
     """
     stem, suffix = _split(name)
     prefix = keys.as_prefix(directory.path) + stem
-    taken: set[str] = set()
+    taken = {keys.join(directory.path, other) for other in fixed}
     async with contextlib.aclosing(directory.bucket.pages(prefix, delimiter="/")) as pages:
         async for page in pages:
             taken.update(info.key for info in page.objects)
             taken.update(common.key.removesuffix("/") for common in page.prefixes)
     numbered = (f"{prefix}{f'{insert}{i}' if i else ''}{suffix}" for i in itertools.count())
     for candidate in itertools.islice((path for path in numbered if path not in taken), _TRIES):
-        yield candidate
+        yield keys.join(directory.mount.name, candidate)
 
 
 def copy_name(name: str, *, directory: bool) -> str:

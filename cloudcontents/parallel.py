@@ -21,8 +21,11 @@ async def for_each(items: Iterable[T] | AsyncGenerator[T, None], work: Callable[
 
     Items are drawn only as places become free, so an endless iterable takes bounded memory.
 
+    After a failure nothing more is begun, and what is under way runs to its end: a write that was cancelled may still be done by its thread,
+    after its caller has cleaned up.
+
     Raises:
-        Exception: The first failure, after the others were cancelled; items not begun by then are not begun.
+        Exception: The first failure, after the others have ended.
     """
     free = anyio.Semaphore(width)
     failures: list[Exception] = []
@@ -34,25 +37,28 @@ async def for_each(items: Iterable[T] | AsyncGenerator[T, None], work: Callable[
                 await work(item)
             except Exception as error:  # one plain exception, not a group of them, reaches the caller
                 failures.append(error)
-                group.cancel_scope.cancel()
             finally:
                 free.release()
 
-        async def start(item: T) -> None:
+        async def start(item: T) -> bool:
             await free.acquire()
+            if failures:
+                return False
             group.start_soon(run, item)
+            return True
 
         if isinstance(items, AsyncGenerator):
             try:
                 async with aclosing(items) as drawn:
                     async for item in drawn:
-                        await start(item)
+                        if not await start(item):
+                            break
             except Exception as error:
                 failures.append(error)
-                group.cancel_scope.cancel()
         else:
             for item in items:
-                await start(item)
+                if not await start(item):
+                    break
     if failures:
         raise failures[0]
 
@@ -61,7 +67,7 @@ async def both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
     """Await two at once and return both results.
 
     Raises:
-        Exception: The first failure, after the other one was cancelled.
+        Exception: The first failure, after the other one has ended.
     """
     first: list[T] = []
     second: list[U] = []

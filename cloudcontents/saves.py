@@ -70,10 +70,10 @@ class Saves:
         version = model.get("version")
         if isinstance(version, str) and version:
             return Precondition(IfVersion(version), version)
-        base = self._served.base(path)
+        base = self._served.base(location.api)
         if base is not None:
             return Precondition(IfVersion(base), base)
-        looked, seen = self._served.seen(path)
+        looked, seen = self._served.seen(location.api)
         if not looked:
             entry = await location.tree.lookup(path)
             if entry is not None and entry.info is None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from jupyter_server.services.contents.manager import AsyncContentsManager
 from nbformat.sign import NotebookNotary
-from traitlets import Bool, Float, Int, TraitError, Unicode, default, validate
+from traitlets import Bool, Dict, Float, Int, TraitError, Unicode, default, validate
 
 from . import keys
 from .backends.interface import Backend
 from .bases import Bases
 from .checkpoints import BucketCheckpoints
 from .config import parse_url
-from .errors import ConfigurationError, InvalidPathError
-from .namespace import Namespace
+from .errors import CloudContentsError, ConfigurationError, InvalidPathError
+from .mounts import default_variables, expand, open_mounts
+from .namespace import Mount, Namespace
 from .offload import Offload
 from .registry import open_backend
 from .saves import Saves
@@ -31,6 +32,15 @@ class ManagerSettings(AsyncContentsManager):
         config=True,
         help="""Bucket URL, e.g. file:///home/me/bucket or memory://scratch; no credentials in it. Default: the environment variable
         CLOUDCONTENTS_URL.""",
+    )
+    mounts = Dict(
+        config=True,
+        help="""Many buckets as one tree: by the path that each is shown under a bucket URL, or {"url": …, "read_only": True}. "" is the
+        root; without one, and without `url`, the root holds the others only. One that cannot be reached does not hinder the others.""",
+    )
+    variables = Dict(
+        config=True,
+        help="""What {name} stands for in bucket URLs, besides {username}: each user's own prefix in a bucket that all share.""",
     )
     max_editor_size = Int(
         100 * 2**20,
@@ -64,8 +74,15 @@ class ManagerSettings(AsyncContentsManager):
     def namespace(self) -> Namespace:
         """The buckets. Opened at first use; no request is made, and nothing is bound to the event loop."""
         if self._namespace is None:
-            self._namespace = Namespace(self.open_backend())
+            stores = open_mounts(self.mounts, self._variables())
+            own = type(self).open_backend is not ManagerSettings.open_backend
+            if "" not in stores and (self.url or own or not stores):
+                stores[""] = self.open_backend()
+            self._namespace = Namespace(stores)
         return self._namespace
+
+    def _variables(self) -> dict[str, str]:
+        return {**default_variables(), **{str(name): str(value) for name, value in self.variables.items()}}
 
     def open_backend(self) -> Backend:
         """Open the store. Override it to bring a store of your own.
@@ -78,11 +95,16 @@ class ManagerSettings(AsyncContentsManager):
                 "No bucket is configured. Set c.CloudContentsManager.url, for example to 'file:///home/me/bucket', or the "
                 "environment variable CLOUDCONTENTS_URL."
             )
-        return open_backend(self.url)
+        return open_backend(expand(self.url, self._variables()))
 
     async def recover(self) -> list[str]:
         """Finish what a crash left unfinished; one line for each piece of work. Safe to repeat, and on many servers at once."""
-        lines = [line for mount in self.namespace.mounts for line in await mount.tree.recover()]
+        lines: list[str] = []
+
+        async def one(mount: Mount) -> None:
+            lines.extend(await mount.tree.recover())
+
+        await self._each_mount(one)
         if isinstance(self.checkpoints, BucketCheckpoints):
             lines += await self.checkpoints.recover()
         return lines
@@ -90,12 +112,27 @@ class ManagerSettings(AsyncContentsManager):
     async def sweep(self) -> dict[str, int]:
         """Delete what was kept long enough: trash, refused texts, abandoned uploads. Safe to repeat, and on many servers at once."""
         count = {"trash": 0, "conflicts": 0, "chunks": 0, "leftovers": 0}
-        for mount in self.namespace.mounts:
+
+        async def one(mount: Mount) -> None:
             count["trash"] += await mount.trash.empty(max_age_seconds=self.trash_days * 86400)
             count["conflicts"] += await mount.conflicts.sweep(self.conflict_days * 86400)
             count["chunks"] += await Chunks(mount.bucket).sweep(86400)
             count["leftovers"] += await mount.bucket.sweep()
+
+        await self._each_mount(one)
         return count
+
+    async def _each_mount(self, work: Callable[[Mount], Awaitable[None]]) -> None:
+        """Do something with each bucket that may be written; the failure of one is told after the others had their turn."""
+        failures: list[CloudContentsError] = []
+        for mount in self.namespace.mounts:
+            if not mount.read_only:
+                try:
+                    await work(mount)
+                except CloudContentsError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def close(self) -> None:
         """Free clients and threads. Safe to repeat; a later call opens them again."""
@@ -108,7 +145,8 @@ class ManagerSettings(AsyncContentsManager):
 
     def info_string(self) -> str:
         """What the server prints at start."""
-        return f"Serving notebooks from {self.namespace.mounts[0].bucket.url}"
+        shown = [f"{mount.bucket.url}{f' at {mount.name}' if mount.name else ''}" for mount in self.namespace.mounts]
+        return f"Serving notebooks from {', '.join(shown)}"
 
     # --- traits that the server reads ---------------------------------------------------------------------------------------
 

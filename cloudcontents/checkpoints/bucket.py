@@ -28,11 +28,11 @@ from ..errors import (
 )
 from ..namespace import Location, Namespace
 from ..registry import open_backend
+from ..transfer import transfer
 from ..tree import Tree
 from . import content
 from .names import Checkpoint, made_by_us, new_checkpoint, parse_leaf, with_name
 from .retention import Retention, order
-from .transfer import transfer
 
 KIND = "checkpoints"
 

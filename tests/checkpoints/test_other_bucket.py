@@ -12,7 +12,7 @@ from tornado.web import HTTPError
 from cloudcontents.backends.interface import IfVersion, SizedStream
 from cloudcontents.bucket import Bucket
 from cloudcontents.checkpoints import BucketCheckpoints
-from cloudcontents.checkpoints.transfer import transfer as copy_over
+from cloudcontents.transfer import transfer as copy_over
 from cloudcontents.errors import ChecksumError, ConflictError
 from cloudcontents.keys import companion_prefix
 from cloudcontents.registry import open_backend

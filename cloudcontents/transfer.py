@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import anyio.to_thread
 
-from ..backends.interface import ALWAYS, Always, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Reader, SizedStream, When
-from ..bucket import WRITE_ID, Bucket
-from ..errors import ChecksumError
-from ..keys import show
-from ..moves import copy_object
+from .backends.interface import ALWAYS, Always, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Reader, SizedStream, When
+from .bucket import WRITE_ID, Bucket
+from .errors import ChecksumError
+from .keys import show
+from .moves import copy_object
 
 #: Up to this many bytes a body goes through memory whole, so that a failed request can be sent again.
 _SMALL = 4 << 20
