@@ -331,9 +331,9 @@ class CloudContentsManager(ManagerSettings):
             self.validate_notebook_model(model, problem)
         if kind == "notebook" and condition.base is None:
             await self._first_checkpoint(location.api)
-        return await self.publish(location.api, info, type=kind, message=model.get("message"))
+        return await self.publish(location.api, info, message=model.get("message"))
 
-    async def publish(self, path: str, info: ObjectInfo, *, type: str | None = None, message: str | None = None) -> Model:
+    async def publish(self, path: str, info: ObjectInfo, *, message: str | None = None) -> Model:
         """End a write of a file, whichever door it came through: the client's base moves on, post-save hooks run, the event goes out.
 
         Returns:
@@ -407,7 +407,7 @@ class CloudContentsManager(ManagerSettings):
         condition = await self._saves.precondition(location, model)
         info = await self._saves.write(location, body, condition, content_type=_content_type(location.path), type=kind, format="base64")
         await chunks.discard(location.path, client)
-        return await self.publish(location.api, info, type=kind)
+        return await self.publish(location.api, info)
 
     async def _pending_model(self, location: Location) -> Model:
         """What a chunk that is not the last one is answered with: the file as it still is, or one that is not there yet."""
@@ -451,7 +451,7 @@ class CloudContentsManager(ManagerSettings):
                 continue
             if kind == "notebook":
                 await self._first_checkpoint(target.api)
-            return await self.publish(target.api, info, type=kind)
+            return await self.publish(target.api, info)
         raise AlreadyExistsError(f"No free name was found for {keys.show(name)}; others are creating files there. Try again.")
 
     async def increment_filename(self, filename: str, path: str = "", insert: str = "") -> str:

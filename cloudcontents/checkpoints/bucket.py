@@ -179,7 +179,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         if publish is None:
             file.tree.wrote(file.path, "file")
         else:
-            await publish(file.path, restored)
+            await publish(file.api, restored)
 
     @_http
     async def list_checkpoints(self, path: str) -> list[dict[str, Any]]:

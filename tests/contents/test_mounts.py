@@ -75,8 +75,11 @@ async def test_paths_of_models_are_api_paths(manager, names):
     checkpoint = await manager.create_checkpoint("team/g.txt")
     assert await manager.list_checkpoints("team/g.txt") == [checkpoint]
     await manager.save(text("y"), "team/g.txt")
+    seen = []
+    manager.register_post_save_hook(lambda model, **_: seen.append(model["path"]))
     await manager.restore_checkpoint(checkpoint["id"], "team/g.txt")
     assert (await manager.get("team/g.txt"))["content"] == "x"
+    assert seen == ["team/g.txt"]
 
 
 async def test_two_files_of_one_name_in_two_mounts_do_not_mix(manager):
