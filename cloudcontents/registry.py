@@ -55,9 +55,16 @@ def open_backend(url: str | StoreUrl) -> Backend:
     except ImportError as error:
         raise ConfigurationError(
             f"The backend for {parsed.scheme}:// ({_owner(entry)}) cannot be imported: {error}. "
-            f"Install its parts, for example: pip install 'cloudcontents[{parsed.scheme}]'"
+            f"Install what it needs: {install_command(entry)}"
         ) from error
     return opener(parsed)
+
+
+def install_command(entry: EntryPoint) -> str:
+    """The command that installs what a backend needs. Our own extras are called after the service, as their modules are: ``gcs`` for ``gs://``."""
+    owner = _owner(entry)
+    extra = entry.module.rpartition(".")[2] if owner == "cloudcontents" else ""
+    return f"pip install '{owner}[{extra}]'" if extra else f"pip install --force-reinstall '{owner}'"
 
 
 def _owner(entry: EntryPoint) -> str:

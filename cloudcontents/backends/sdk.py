@@ -31,13 +31,23 @@ class SdkThreads:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Call `work` in a thread and await its result. A caller that is cancelled leaves it running to its end."""
+    async def run(self, work: Callable[[], T], *, dispose: Callable[[T], object] | None = None) -> T:
+        """Call `work` in a thread and await its result. A caller that is cancelled leaves it running to its end.
+
+        Args:
+            work: What to call.
+            dispose: Is given, in the thread, a result that nobody waits for any more (to close a connection, say).
+        """
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"cloudcontents-{self._name}")
-            pool = self._pool
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+            future = self._pool.submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if dispose is not None:
+                future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else dispose(done.result()))
+            raise
 
     async def close(self) -> None:
         """End the threads once their work is done. Safe to repeat; a later call starts new ones."""

@@ -57,13 +57,13 @@ def test_entry_points(installed: Any) -> None:
 def test_backends_load_or_say_which_extra_they_need(installed: Any) -> None:
     told = installed.python(
         "import json\n"
-        "from cloudcontents.registry import schemes\n"
+        "from cloudcontents.registry import install_command, schemes\n"
         "told = {}\n"
         "for name, entry in schemes().items():\n"
         "    try:\n"
         "        entry.load()\n"
-        "    except ImportError as error:\n"
-        "        told[name] = str(error)\n"
+        "    except ImportError:\n"
+        "        told[name] = install_command(entry)\n"
         "    else:\n"
         "        told[name] = 'loads'\n"
         "print(json.dumps(told))"
@@ -75,8 +75,8 @@ def test_backends_load_or_say_which_extra_they_need(installed: Any) -> None:
             "import json\nfrom importlib.metadata import metadata\nprint(json.dumps(metadata('cloudcontents').get_all('Provides-Extra')))"
         )
     )
-    # The registry's message says: pip install 'cloudcontents[<scheme>]'.
-    assert set(found) <= set(extras)
+    # What the registry's message says.
+    assert set(found.values()) <= {f"pip install 'cloudcontents[{extra}]'" for extra in extras}
 
 
 def test_the_server_extension_is_enabled(installed: Any) -> None:
