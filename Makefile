@@ -11,7 +11,7 @@ RUN := .cloudcontents-run
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check docs build format clean
+.PHONY: help run rig test test-long check docs build format clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -20,12 +20,17 @@ run: $(VENV)/.for-run ## Open JupyterLab on a bucket in ./.cloudcontents-run (ma
 	@mkdir -p $(RUN)/bucket
 	$(BIN)/cloudcontents lab "$$($(BIN)/python -c 'import pathlib; print(pathlib.Path("$(RUN)/bucket").resolve().as_uri())')" $(AS_ROOT) $(ARGS)
 
+rig: $(VENV)/.for-test ## Run MinIO, fake-gcs-server, Azurite, moto and Toxiproxy, with a bucket ready on each
+	@PYTHONPATH=tests $(BIN)/python -m rig
+
 test: $(VENV)/.for-test $(COLLABORATION)/.for-test ## Run every test
 	@.ci/chromium
+	@PYTHONPATH=tests $(BIN)/python -m rig install
 	.ci/test
 
 test-long: $(VENV)/.for-test ## Run the tests that take minutes each
 	@.ci/chromium
+	@PYTHONPATH=tests $(BIN)/python -m rig install
 	$(BIN)/python -m pytest -m long
 
 check: $(VENV)/.for-check ## Format, lint, strict types, docs build
@@ -62,11 +67,11 @@ $(VENV)/.for-run: $(VENV)/.made pyproject.toml
 	@touch $@
 
 $(VENV)/.for-test: $(VENV)/.made pyproject.toml $(addsuffix /pyproject.toml,$(EXAMPLES))
-	$(PIP) install -e '.[lab,notebook,testing]' --group test --group build $(addprefix -e ./,$(EXAMPLES))
+	$(PIP) install -e '.[all,lab,notebook,testing]' --group test --group build $(addprefix -e ./,$(EXAMPLES))
 	@touch $@
 
 $(VENV)/.for-check: $(VENV)/.made pyproject.toml
-	$(PIP) install -e '.[lab,notebook,testing]' --group check --group docs
+	$(PIP) install -e '.[all,lab,notebook,testing]' --group check --group docs
 	@touch $@
 
 $(VENV)/.for-build: $(VENV)/.made pyproject.toml
