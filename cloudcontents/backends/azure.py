@@ -1,0 +1,474 @@
+"""``az://account/container/prefix``: Azure Blob Storage, on azure-storage-blob.
+
+Every call runs in the backend's own threads. The version of an object is its ETag, without its quotes; all preconditions are the
+store's. A copy is Put Blob From URL, above 5,000 MiB blocks from the URL; both are done when they are answered, and atomic. Only a store
+that answers that it has neither (Azurite) is asked for Copy Blob, which may go on after its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.storage.blob import BlobBlock, BlobPrefix, BlobProperties, BlobType, ContainerClient, ContentSettings
+
+from cloudcontents.config import StoreUrl
+from cloudcontents.errors import (
+    AlreadyExistsError,
+    CloudContentsError,
+    ConflictError,
+    NotFoundError,
+    RangeError,
+    UnavailableError,
+    UnsupportedError,
+)
+from cloudcontents.keys import show
+from cloudcontents.parallel import for_each
+
+from .azure_client import ONE_REQUEST, AzureConnection, patient
+from .azure_download import open_download
+from .azure_errors import answer, failure
+from .azure_names import check_readable, check_writable, is_holdable, metadata_of, written_metadata
+from .body import BodyCheck, read_whole
+from .interface import (
+    ALWAYS,
+    Backend,
+    Body,
+    Capabilities,
+    IfAbsent,
+    IfVersion,
+    ObjectInfo,
+    Page,
+    PrefixInfo,
+    Reader,
+    SizedStream,
+    When,
+)
+from .prefix import PrefixBackend
+from .sdk import EmptyStream, SdkReader
+
+_BLOCK = 8 * 2**20
+#: The store takes 50,000 blocks.
+_MOST_BLOCKS = 49_000
+#: Blocks of one upload on their way at once.
+_WIDTH = 4
+#: Bytes of one block that the store copies by itself.
+_COPIED_BLOCK = 256 * 2**20
+#: Blobs of one batch.
+_BATCH = 256
+#: Looks at a source that changes while it is copied.
+_LOOKS = 3
+#: Seconds between two looks at a copy that goes on after its answer.
+_COPY_PAUSE = 0.5
+
+_PLAIN_VERSION = re.compile(r"[\x21\x23-\x7e]{1,256}\Z")
+
+
+def open_azure(url: StoreUrl) -> Backend:
+    """Open ``az://account/container[/prefix]``; no request is made yet.
+
+    Raises:
+        ConfigurationError: No account or container, or an option that is unknown or cannot be.
+    """
+    backend = AzureBackend(url)
+    return PrefixBackend(backend, backend.prefix) if backend.prefix else backend
+
+
+class AzureBackend(Backend):
+    """One container.
+
+    Args:
+        url: ``az://account/container``; what follows is only remembered as `prefix`.
+
+    Attributes:
+        prefix: What the URL has after the container.
+    """
+
+    capabilities = Capabilities(max_object_bytes=_MOST_BLOCKS * 4_000 * 2**20)
+
+    def __init__(self, url: StoreUrl) -> None:
+        self._azure = AzureConnection(url)
+        self.prefix = self._azure.prefix
+        # Whether the store has said that it cannot copy and answer when it is done.
+        self._copies_later = False
+
+    @property
+    def url(self) -> str:
+        """The container's URL."""
+        return f"az://{self._azure.account}/{self._azure.container}"
+
+    # --- reading ------------------------------------------------------------------------------------------------------------
+
+    async def list(self, prefix: str, *, delimiter: str | None = None, page_token: str | None = None, page_size: int | None = None) -> Page:
+        """See `Backend.list`. Metadata are asked for, since they alone tell the directories of data-lake tools."""
+        if delimiter not in (None, "/"):
+            raise UnsupportedError("Listings are delimited by '/' or not at all.")
+        if not is_holdable(prefix):
+            return Page(())
+        arguments: dict[str, Any] = {"name_starts_with": prefix, "include": ["metadata"], "results_per_page": min(page_size or 1000, 1000)}
+
+        def work(container: ContainerClient) -> Page:
+            found = container.walk_blobs(**arguments, delimiter="/") if delimiter else container.list_blobs(**arguments)
+            pages: Any = found.by_page(page_token)
+            entries = list(next(pages))
+            # Each store orders names that few have in its own way.
+            objects = sorted((_info(e.name, e) for e in entries if isinstance(e, BlobProperties)), key=lambda info: info.key.encode())
+            prefixes = sorted((e.name for e in entries if isinstance(e, BlobPrefix)), key=str.encode)
+            return Page(objects, [PrefixInfo(name) for name in prefixes], pages.continuation_token or None)
+
+        return await self._azure.call(work)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """See `Backend.head`."""
+        check_readable(key)
+        return _info(key, await self._azure.call(lambda c: c.get_blob_client(key).get_blob_properties(), key))
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
+        """See `Backend.get`. One request; two where the range is counted from the end, which Azure cannot do, or the object is empty."""
+        check_readable(key)
+        if length is not None and length < 0:
+            raise RangeError("A range's length cannot be negative.")
+        if length == 0:
+            return self._empty(await self._checked_head(key, start, if_version))
+        if start < 0:
+            info = await self._checked_head(key, start, if_version)
+            start, if_version = max((info.size or 0) + start, 0), if_version or info.version
+        when = IfVersion(if_version) if if_version is not None else ALWAYS
+        condition = _condition(when, key)
+        try:
+            download = await self._azure.call(
+                lambda c: open_download(c.get_blob_client(key), key, start=start, length=length, condition=condition), key, when
+            )
+        except RangeError:
+            if start > 0:
+                raise
+            return self._empty(await self._checked_head(key, 0, if_version))
+        return SdkReader(self._azure.threads, download, download.info, download.length, lambda error: failure(error, key, ALWAYS))
+
+    async def _checked_head(self, key: str, start: int, if_version: str | None) -> ObjectInfo:
+        info = await self.head(key)
+        if if_version is not None and info.version != if_version:
+            raise ConflictError(f"{show(key)} has changed since it was read; read it again.")
+        if start > 0 and start >= (info.size or 0):
+            raise RangeError(f"The range starts at byte {start}, and the object has {info.size} bytes.")
+        return info
+
+    def _empty(self, info: ObjectInfo) -> Reader:
+        return SdkReader(self._azure.threads, EmptyStream(), info, 0, lambda error: error)
+
+    # --- writing ------------------------------------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        checksum: str | None = None,
+    ) -> ObjectInfo:
+        """See `Backend.put`. One request; a large stream goes as blocks, which nobody sees before they are committed."""
+        check_writable(key)
+        if isinstance(body, SizedStream) and body.size > _BLOCK:
+            return await self._put_blocks(key, body, when, content_type, metadata, checksum)
+        data, _ = await read_whole(body, checksum)
+        condition = _condition(when, key)
+
+        def work(container: ContainerClient) -> ObjectInfo:
+            reply = container.get_blob_client(key).upload_blob(
+                data,
+                length=len(data),
+                overwrite=True,
+                # Sends the MD5 along, which the store compares and keeps.
+                validate_content=True,
+                content_settings=ContentSettings(content_type=content_type),
+                metadata=written_metadata(key, metadata),
+                **condition,
+                **self._azure.write,
+            )
+            return _stored(key, reply, len(data), content_type, metadata, bytes(reply.get("content_md5") or b""))
+
+        return await self._azure.call(work, key, when)
+
+    async def _put_blocks(
+        self, key: str, body: SizedStream, when: When, content_type: str | None, metadata: Mapping[str, str] | None, checksum: str | None
+    ) -> ObjectInfo:
+        size = max(_BLOCK, math.ceil(body.size / _MOST_BLOCKS))
+        check = BodyCheck(body.size, checksum, hashed=checksum is not None)
+        whole = hashlib.md5(usedforsecurity=False)
+        blocks = _Blocks()
+
+        def update(piece: bytes) -> None:
+            check.update(piece)
+            whole.update(piece)
+
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            held = bytearray()
+            async for piece in body.chunks:
+                await self._azure.threads.run(lambda: update(piece))  # noqa: B023 - awaited at once
+                held += piece
+                while len(held) >= size:
+                    data, held = bytes(held[:size]), held[size:]
+                    if len(under_way) >= _WIDTH:
+                        finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                        for task in finished:
+                            task.result()
+                    under_way.add(asyncio.ensure_future(self._stage(key, blocks.new(), data)))
+            check.finish()
+            if held:
+                under_way.add(asyncio.ensure_future(self._stage(key, blocks.new(), bytes(held))))
+            await asyncio.gather(*under_way)
+        except BaseException:
+            # The store drops blocks that nobody commits after a week; there is no call for it.
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+            raise
+        return await self._commit(key, blocks, when, body.size, content_type, metadata, whole.digest())
+
+    async def _stage(self, key: str, block: str, data: bytes) -> None:
+        def work(container: ContainerClient) -> None:
+            container.get_blob_client(key).stage_block(block, data, length=len(data), validate_content=True, **self._azure.scope)
+
+        await self._azure.call(work, key)
+
+    async def _commit(
+        self,
+        key: str,
+        blocks: _Blocks,
+        when: When,
+        size: int,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+        digest: bytes,
+    ) -> ObjectInfo:
+        condition = _condition(when, key)
+
+        def work(container: ContainerClient) -> ObjectInfo:
+            reply = container.get_blob_client(key).commit_block_list(
+                [BlobBlock(block) for block in blocks.names],
+                content_settings=ContentSettings(content_type=content_type, content_md5=bytearray(digest) if digest else None),
+                metadata=written_metadata(key, metadata),
+                **condition,
+                **self._azure.write,
+            )
+            return _stored(key, reply, size, content_type, metadata, digest)
+
+        return await self._azure.call(work, key, when)
+
+    async def delete(self, key: str, *, if_version: str | None = None) -> None:
+        """See `Backend.delete`."""
+        when = IfVersion(if_version) if if_version is not None else ALWAYS
+        condition = _condition(when, key)
+        try:
+            check_readable(key)
+            await self._azure.call(lambda c: c.get_blob_client(key).delete_blob(**condition), key, when)
+        except NotFoundError:
+            if if_version is not None:
+                raise ConflictError(f"{show(key)} is gone; it was deleted or renamed meanwhile.") from None
+
+    async def delete_many(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
+        """See `BulkDelete.delete_many`; at most 256 keys a request."""
+        failed: list[tuple[str, Exception]] = []
+        for start in range(0, len(items), _BATCH):
+            failed += await self._delete_batch(items[start : start + _BATCH])
+        return failed
+
+    async def _delete_batch(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
+        failed: list[tuple[str, Exception]] = []
+        sent = [(key, version) for key, version in items if is_holdable(key) and (version is None or _PLAIN_VERSION.match(version))]
+        batch = [{"name": key, **({"etag": f'"{version}"'} if version is not None else {})} for key, version in sent]
+        try:
+            replies = await self._azure.call(lambda c: list(c.delete_blobs(*batch, raise_on_any_failure=False)))
+        except UnsupportedError:
+            replies, sent = [], []  # a store without batches: one by one
+        for (key, version), reply in zip(sent, replies, strict=True):
+            if not 200 <= reply.status_code < 300:
+                when = IfVersion(version) if version is not None else ALWAYS
+                error = answer(str(reply.headers.get("x-ms-error-code") or ""), reply.status_code, key, when)
+                if not isinstance(error, NotFoundError):
+                    failed.append((key, error))
+
+        async def one(item: tuple[str, str | None]) -> None:
+            try:
+                await self.delete(item[0], if_version=item[1])
+            except CloudContentsError as error:
+                failed.append((item[0], error))
+
+        await for_each([item for item in items if item not in sent], one)
+        return failed
+
+    # --- copying ------------------------------------------------------------------------------------------------------------
+
+    async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
+        """See `Backend.copy`. Two requests: what the copy is to be like is read from its source first."""
+        check_writable(dst)
+        for look in range(1, _LOOKS + 1):
+            source = await self._checked_head(src, 0, src_version)
+            if src == dst:
+                return _in_place(source, when)
+            try:
+                return await self._copy(source, dst, when)
+            except (AlreadyExistsError, ConflictError):
+                now = await self._checked_head(src, 0, src_version)  # tells a stale source from a taken target
+                if now.version == source.version or look == _LOOKS:
+                    raise
+        raise AssertionError("the last look returns or raises")  # pragma: no cover
+
+    async def _copy(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+        if (source.size or 0) > ONE_REQUEST:
+            return await self._copy_blocks(source, dst, when)
+        if self._copies_later:
+            return await self._copy_later(source, dst, when)
+        condition = _condition(when, dst)
+
+        def work(container: ContainerClient) -> ObjectInfo:
+            reply = container.get_blob_client(dst).upload_blob_from_url(
+                **self._azure.source(source.key),
+                overwrite=True,
+                source_etag=f'"{source.version}"',
+                source_match_condition=MatchConditions.IfNotModified,
+                content_settings=ContentSettings(content_type=source.content_type),
+                metadata=written_metadata(dst, source.metadata),
+                **condition,
+                **self._azure.write,
+                **patient(),
+            )
+            return _stored(dst, reply, source.size, source.content_type, source.metadata, bytes(reply.get("content_md5") or b""))
+
+        try:
+            return await self._azure.call(work, source.key if when == ALWAYS else dst, when)
+        except UnsupportedError:
+            self._copies_later = True
+            return await self._copy_later(source, dst, when)
+
+    async def _copy_blocks(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+        """By blocks that the store reads by itself. It has no condition on their source: a look afterwards tells that none changed."""
+        size, blocks = source.size or 0, _Blocks()
+        step = max(_COPIED_BLOCK, math.ceil(size / _MOST_BLOCKS))
+
+        async def one(part: tuple[str, int]) -> None:
+            block, start = part
+
+            def work(container: ContainerClient) -> None:
+                container.get_blob_client(dst).stage_block_from_url(
+                    block,
+                    **self._azure.source(source.key),
+                    source_offset=start,
+                    source_length=min(step, size - start),
+                    **self._azure.scope,
+                    **patient(),
+                )
+
+            await self._azure.call(work, source.key)
+
+        await for_each([(blocks.new(), start) for start in range(0, size, step)], one)
+        await self._checked_head(source.key, 0, source.version)
+        digest = bytes.fromhex((source.checksum or "").partition(":")[2])
+        return await self._commit(dst, blocks, when, size, source.content_type, source.metadata, digest)
+
+    async def _copy_later(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+        condition = _condition(when, dst)
+
+        def work(container: ContainerClient) -> Mapping[str, Any]:
+            return container.get_blob_client(dst).start_copy_from_url(
+                source_url=self._azure.source(source.key)["source_url"],
+                source_etag=f'"{source.version}"',
+                source_match_condition=MatchConditions.IfNotModified,
+                **condition,
+                **self._azure.write,
+            )
+
+        reply = await self._azure.call(work, source.key if when == ALWAYS else dst, when)
+        status = reply["copy_status"]
+        while status == "pending":
+            await asyncio.sleep(_COPY_PAUSE)
+            found = await self._azure.call(lambda c: c.get_blob_client(dst).get_blob_properties(), dst)
+            if found.copy.id != reply["copy_id"]:
+                raise ConflictError(f"{show(dst)} was written by somebody else while it was copied.")
+            status = found.copy.status
+            reply = {**reply, "etag": found.etag, "last_modified": found.last_modified}
+        if status != "success":
+            raise UnavailableError(f"The store did not finish copying {show(source.key)} ({status}); try again later.")
+        digest = bytes.fromhex((source.checksum or "").partition(":")[2])
+        return _stored(dst, reply, source.size, source.content_type, source.metadata, digest)
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        await self._azure.close()
+
+
+class _Blocks:
+    """The names of one upload's blocks: of equal length, and no other upload's."""
+
+    def __init__(self) -> None:
+        self._upload = secrets.token_hex(12)
+        self.names: list[str] = []
+
+    def new(self) -> str:
+        self.names.append(f"{self._upload}-{len(self.names):06d}")
+        return self.names[-1]
+
+
+def _in_place(source: ObjectInfo, when: When) -> ObjectInfo:
+    """A copy of an object onto itself is there already."""
+    if isinstance(when, IfAbsent):
+        raise AlreadyExistsError(f"{show(source.key)} exists already.")
+    if isinstance(when, IfVersion) and when.version != source.version:
+        raise ConflictError(f"{show(source.key)} has changed since it was read.")
+    return source
+
+
+def _condition(when: When, key: str) -> dict[str, Any]:
+    if isinstance(when, IfAbsent):
+        return {"match_condition": MatchConditions.IfMissing}
+    if isinstance(when, IfVersion):
+        if not _PLAIN_VERSION.match(when.version):
+            raise ConflictError(f"{show(key)} never had that version.")
+        return {"etag": f'"{when.version}"', "match_condition": MatchConditions.IfNotModified}
+    return {}
+
+
+def _info(key: str, found: BlobProperties) -> ObjectInfo:
+    # Of other kinds of blobs the store keeps an MD5 that a later write does not change.
+    digest = found.content_settings.content_md5 if found.blob_type == BlobType.BLOCKBLOB else None
+    return ObjectInfo(
+        key,
+        found.size,
+        found.etag.strip('"'),
+        found.last_modified,
+        revision=found.version_id,
+        content_type=found.content_settings.content_type,
+        metadata=metadata_of(found.metadata),
+        checksum=f"md5:{bytes(digest).hex()}" if digest else None,
+    )
+
+
+def _stored(
+    key: str,
+    reply: Mapping[str, Any],
+    size: int | None,
+    content_type: str | None,
+    metadata: Mapping[str, str] | None,
+    digest: bytes,
+) -> ObjectInfo:
+    modified: datetime = reply["last_modified"]
+    return ObjectInfo(
+        key,
+        size,
+        reply["etag"].strip('"'),
+        modified,
+        revision=reply.get("version_id"),
+        content_type=content_type,
+        metadata=dict(metadata or {}),
+        checksum=f"md5:{digest.hex()}" if digest else None,
+    )

@@ -1,0 +1,176 @@
+"""From what Azure Blob Storage, or the way to it, answers to our errors."""
+
+from __future__ import annotations
+
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    HttpResponseError,
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+
+from cloudcontents.errors import (
+    AlreadyExistsError,
+    BucketNotFoundError,
+    ChecksumError,
+    CloudContentsError,
+    ConfigurationError,
+    ConflictError,
+    InvalidPathError,
+    LockedError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaError,
+    RangeError,
+    RateLimitedError,
+    StorageAuthError,
+    TooLargeError,
+    TruncatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from cloudcontents.keys import show
+
+from .interface import IfAbsent, IfVersion, When
+
+# AuthorizationFailure is not among them: it is a firewall's, or an account's that forbids this kind of request.
+_AUTH = frozenset(
+    {
+        "AuthenticationFailed",
+        "InvalidAuthenticationInfo",
+        "NoAuthenticationInformation",
+        "KeyBasedAuthenticationNotPermitted",
+        "PublicAccessNotPermitted",
+    }
+)
+_NO_CONTAINER = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled", "ResourceNotFound", "AccountIsDisabled"})
+_NAMES = frozenset({"InvalidUri", "InvalidResourceName", "OutOfRangeInput"})
+_DIGEST = frozenset({"Md5Mismatch", "InvalidMd5", "Crc64Mismatch"})
+_LEASED = frozenset({"LeaseIdMissing", "LeaseLost", "LeaseIdMismatchWithBlobOperation"})
+_KEPT = frozenset({"BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "ContainerImmutabilityPolicyMismatch"})
+_FULL = frozenset({"AccountQuotaExceeded", "QuotaExceeded", "InsufficientStorage"})
+
+
+def is_about_credentials(error: HttpResponseError) -> bool:
+    """Whether the store refuses who is asking, rather than what is asked."""
+    return _status(error) == 401 or _code(error) in _AUTH
+
+
+def failure(error: Exception, key: str, when: When) -> Exception:
+    """The error of ours that an SDK's failure means; an error of ours, or one that is nobody's, comes back as it is.
+
+    Args:
+        error: What the SDK raised.
+        key: What was asked for.
+        when: The condition that was sent.
+    """
+    if isinstance(error, CloudContentsError):
+        return error
+    if isinstance(error, IncompleteReadError | DecodeError):
+        return TruncatedError(f"The store broke off while sending {show(key)}; try again.")
+    if isinstance(error, HttpResponseError):
+        if error.response is not None:
+            return answer(_code(error), _status(error), key, when, _retry_after(error))
+        if isinstance(error, ClientAuthenticationError):
+            return StorageAuthError(
+                "The server has no usable credentials for the storage account. Set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY "
+                "or AZURE_STORAGE_SAS_TOKEN, or give it an identity (AZURE_CLIENT_ID …, a managed identity, 'az login'); for a public "
+                "container add ?anonymous=true to its URL."
+            )
+        return UnavailableError("The connection to the store broke; try again later.")
+    if isinstance(error, ServiceRequestError):
+        return UnavailableError("The store cannot be reached; check the account's name, the network, and endpoint_url where one is set.")
+    if isinstance(error, ServiceResponseError | OSError):
+        return UnavailableError("The connection to the store broke; try again later.")
+    if isinstance(error, AzureError):
+        if "MD5 mismatch" in str(error):
+            return _damaged(key)
+        return ConfigurationError(f"The store's client refused the request: {type(error).__name__}.")
+    return error
+
+
+def answer(code: str, status: int, key: str, when: When, retry_after: float | None = None) -> CloudContentsError:
+    """The error that an answer of the store means.
+
+    Args:
+        code: Its error code, "" where it has none.
+        status: Its HTTP status.
+        key: What was asked for.
+        when: The condition that was sent.
+        retry_after: Seconds that it asks to wait.
+    """
+    name = show(key) if key else "The object"
+    if code in _NO_CONTAINER:
+        return BucketNotFoundError("The container or its account does not exist, or is being deleted; check the bucket URL.")
+    if code in _AUTH or status == 401:
+        return StorageAuthError("The store rejects the server's credentials (expired, wrong, of another account, or its clock is off).")
+    if code in _LEASED:
+        return LockedError(f"{name} is leased by another program; try again when it is done.")
+    if code in ("CopyIdMismatch", "PendingCopyOperation"):
+        return LockedError(f"{name} is being copied to; try again when that is done.")
+    if code in _KEPT:
+        return PermissionDeniedError(f"{name} is under a retention policy or legal hold and cannot be changed yet.")
+    if code == "SnapshotsPresent":
+        return PermissionDeniedError(f"{name} has snapshots, which keep it; delete them first.")
+    if code in ("BlobArchived", "BlobBeingRehydrated"):
+        return PermissionDeniedError(f"{name} is in the archive tier and cannot be read; move it to another tier first.")
+    if code == "InvalidBlobType":
+        return PermissionDeniedError(f"{name} is a page or append blob, which is not replaced; delete it first.")
+    if code == "InvalidBlockList":
+        # Whoever wrote the object in the meantime took our blocks with it.
+        if isinstance(when, IfAbsent):
+            return AlreadyExistsError(f"{name} exists already.")
+        if isinstance(when, IfVersion):
+            return ConflictError(f"{name} has changed since it was read.")
+        return UnavailableError(f"{name} was written by somebody else at the same time; send it again.")
+    if status == 404:
+        if isinstance(when, IfVersion):
+            return ConflictError(f"{name} is gone; it was deleted or renamed meanwhile.")
+        return NotFoundError(f"{name} does not exist.")
+    if code == "BlobAlreadyExists" or (status == 412 and isinstance(when, IfAbsent)):
+        return AlreadyExistsError(f"{name} exists already.")
+    if status == 412:
+        return ConflictError(f"{name} has changed since it was read.")
+    if code == "ServerBusy" or status == 429:
+        return RateLimitedError("The store asks for fewer requests; try again in a moment.", retry_after=retry_after)
+    if code in _DIGEST:
+        return _damaged(key)
+    if code in _FULL or status == 507:
+        return QuotaError("The account is full; make room, or raise its limit.")
+    if code == "RequestBodyTooLarge" or status == 413:
+        return TooLargeError(f"{name} is larger than the store takes.")
+    if code in _NAMES:
+        return InvalidPathError(f"The store does not take the name {name}; use another one.")
+    if status == 416:
+        return RangeError(f"{name} does not have that range.")
+    if status in (405, 501):
+        return UnsupportedError(f"The store cannot do this ({code or status}).")
+    if status == 403:
+        return PermissionDeniedError(
+            "The store denies this by its roles, the SAS or its network rules; 'cloudcontents doctor' tells which permission is missing."
+        )
+    if status >= 500:
+        return UnavailableError("The store failed; try again later.", retry_after=retry_after)
+    return UnsupportedError(f"The store refused the request ({code or status}).")
+
+
+def _damaged(key: str) -> ChecksumError:
+    return ChecksumError(f"The bytes of {show(key)} were damaged on their way; send them again.")
+
+
+def _status(error: HttpResponseError) -> int:
+    return int(error.status_code or 0)
+
+
+def _code(error: HttpResponseError) -> str:
+    # The SDK has it as a member of an enumeration where it knows it, and as text where it does not.
+    code = getattr(error, "error_code", None) or (error.response.headers.get("x-ms-error-code") if error.response is not None else None)
+    return str(getattr(code, "value", code) or "")
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    told = error.response.headers.get("retry-after", "") if error.response is not None else ""
+    return float(told) if told.isdecimal() else None
