@@ -131,3 +131,14 @@ def test_what_cannot_start_fails_with_what_it_said(tmp_path):
     with pytest.raises(Exception, match="no-such-option"):
         broken.start()
     assert not [child for child in psutil.Process().children(recursive=True) if "--no-such-option" in child.cmdline()]
+
+
+def test_a_run_starts_only_what_it_asks_for_and_leaves_nothing(pytestconfig):
+    root = pytestconfig.rootpath
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "in_and_out and moto"]
+    run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, output
+    mark = f"-{run.pid}.log"
+    assert [log.name for log in (root / "test-results" / "rig").glob(f"*{mark}")] == [f"moto{mark}"]
+    assert not [found.pid for found in psutil.process_iter(["cmdline"]) if any(mark in part for part in found.info["cmdline"] or ())]
