@@ -6,6 +6,7 @@ The two take turns, round by round, so that whatever else the machine does falls
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -58,14 +59,17 @@ def measure(case: Case, server: Server, pings: Pings, figures: Figures) -> None:
     at_rest = server.memory()
     server.reset_peak()
     with pings:
-        until = time.perf_counter() + case.seconds
-        while True:
+        begun = time.perf_counter()
+        until = begun + case.seconds
+        for number in itertools.count():
+            time.sleep(max(0.0, begun + number * case.every - time.perf_counter()) if case.every else 0.0)
             took, first = case.once(server)
             figures.seconds.append(took)
             if first is not None:
                 figures.first_byte.append(first)
-            if time.perf_counter() >= until:
+            if time.perf_counter() + case.every >= until:
                 break
+        time.sleep(max(0.0, until - time.perf_counter()) if case.every else 0.0)
     figures.pings += pings.seconds
     figures.memory.append(server.memory("VmHWM") - at_rest)
 

@@ -26,11 +26,14 @@ class Case:
         name: In the report.
         once: The work.
         seconds: How long it is repeated in each round, at least.
+        every: Seconds from one start to the next; 0: one after the other. Where one server needs a fraction of the other's time, only
+            an equal pace lets those who wait meet the same number of operations on both.
     """
 
     name: str
     once: Once
     seconds: float
+    every: float = 0.0
 
 
 def seed(directory: Path, gib: float) -> None:
@@ -143,8 +146,10 @@ def cases(gib: float) -> list[Case]:
     """All of them."""
     return [
         Case(f"list {ENTRIES:,} entries", fetch("many"), 4.0),
+        Case(f"list {ENTRIES:,} entries, every 3 s", fetch("many"), 6.0, every=3.0),
         Case("open a 5 MB notebook", fetch("big.ipynb"), 3.0),
         Case("save a 5 MB notebook", save("big.ipynb", 1000), 4.0),
+        Case("save a 5 MB notebook, every 1 s", save("big.ipynb", 1000), 4.0, every=1.0),
         Case("open a 50 KB notebook", fetch("small.ipynb"), 1.0),
         Case("save a 50 KB notebook", save("small.ipynb", 10), 1.0),
         Case("look at a notebook (content=0)", fetch("small.ipynb?content=0"), 1.0),
