@@ -127,7 +127,7 @@ async def test_a_move_that_fails_takes_back_what_it_copied(manager, names, tmp_p
     bucket = manager.namespace.mounts[0].bucket
     await bucket.put("d/" + "ü" * 200, b"too long a name for a disk")
     assert (await refused(manager.rename("d", "deep/data/e"))).status_code == 400
-    assert list(path.name for path in tmp_path.iterdir() if path.name != ".cloudcontents") == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".cloudcontents"] == []
     assert len((await manager.get("d"))["content"]) == 3
 
 
