@@ -1,4 +1,4 @@
-"""``s3://bucket/prefix``: Amazon S3 and stores that speak its protocol, on boto3.
+"""``s3://bucket/prefix``: Amazon S3 and stores that speak its protocol, on boto3's own core.
 
 Every call runs in the backend's own threads. The version of an object is its ETag. Against Amazon's own S3 all preconditions are the
 store's. Other stores of the protocol (`endpoint_url`) differ, so there a conditional copy is a multipart upload that copies on the server
@@ -13,13 +13,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
-import boto3
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError
 
 from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
@@ -49,13 +45,9 @@ from .interface import (
     When,
 )
 from .prefix import PrefixBackend
-from .s3_errors import EXPIRED, failure
-from .sdk import EmptyStream, SdkReader, SdkThreads
-
-T = TypeVar("T")
-
-#: boto3 makes the class of its client at run time.
-S3Client: TypeAlias = Any
+from .s3_client import OPTIONS, S3Client, S3Connection
+from .s3_errors import failure
+from .sdk import BlockingStream, EmptyStream, SdkReader
 
 #: Largest object that one PUT or one CopyObject takes; beyond it, parts.
 _ONE_REQUEST = 5 * 2**30
@@ -64,21 +56,7 @@ _MOST_PARTS = 9_500
 #: Parts of one upload on their way at once.
 _WIDTH = 4
 
-_OPTIONS = frozenset(
-    {
-        "endpoint_url",
-        "region",
-        "profile",
-        "path_style",
-        "anonymous",
-        "sse",
-        "sse_kms_key_id",
-        "storage_class",
-        "requester_pays",
-        "checksums",
-        "sign_payload",
-    }
-)
+_NO_CONDITIONAL_DELETE = "This store's conditional delete cannot be relied on; delete without a version."
 
 
 def open_s3(url: StoreUrl) -> Backend:
@@ -87,7 +65,7 @@ def open_s3(url: StoreUrl) -> Backend:
     Raises:
         ConfigurationError: No bucket, or an option that is unknown or cannot be.
     """
-    url.check_options(_OPTIONS)
+    url.check_options(OPTIONS)
     if not url.bucket:
         raise ConfigurationError("An s3:// URL names its bucket: s3://bucket or s3://bucket/prefix.")
     backend = S3Backend(url)
@@ -98,24 +76,18 @@ class S3Backend(Backend):
     """One bucket. Credentials come from boto3's own chain, and are looked up again when the store says that they have expired."""
 
     def __init__(self, url: StoreUrl) -> None:
-        self._bucket = url.bucket
-        self._options = url
-        self._endpoint = url.options.get("endpoint_url")
-        if self._endpoint and urlsplit(self._endpoint).scheme not in ("http", "https"):
-            raise ConfigurationError("endpoint_url begins with http:// or https://.")
-        self._threads = SdkThreads("s3")
-        self._made: S3Client | None = None
-        self._extra = _write_options(url)
-        self._payer = {"RequestPayer": "requester"} if url.flag("requester_pays") else {}
-        self._config = _client_config(url)
-        # Whether the store is Amazon's own, whose documentation holds; others are asked only for what all of them do.
-        self._amazon = not self._endpoint
-        self.capabilities = Capabilities(delete_if_version=self._amazon, distinct_versions=False)
+        self._store = store = S3Connection(url)
+        self._call, self._threads = store.call, store.threads
+        self._every = store.every
+        # Others than Amazon's own are asked only for what all of them do.
+        self._amazon = store.amazon
+        self._part_check = {"ChecksumAlgorithm": "CRC32"} if store.check else {}
+        self.capabilities = Capabilities(delete_if_version=store.amazon, distinct_versions=False, max_object_bytes=5 * 2**40)
 
     @property
     def url(self) -> str:
         """The bucket's URL."""
-        return f"s3://{self._bucket}"
+        return f"s3://{self._store.bucket}"
 
     # --- reading ------------------------------------------------------------------------------------------------------------
 
@@ -123,21 +95,23 @@ class S3Backend(Backend):
         """See `Backend.list`."""
         if delimiter not in (None, "/"):
             raise UnsupportedError("Listings are delimited by '/' or not at all.")
-        arguments: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "MaxKeys": min(page_size or 1000, 1000), **self._payer}
+        # Asked for one key, MinIO says after a marker that there are no more.
+        most = max(min(page_size or 1000, 1000), 1 if self._amazon else 2)
+        arguments: dict[str, Any] = {**self._every, "Prefix": prefix, "MaxKeys": most}
         if delimiter:
             arguments["Delimiter"] = delimiter
         if page_token:
             arguments["ContinuationToken"] = page_token
         reply = await self._call(lambda s3: s3.list_objects_v2(**arguments))
         objects = [
-            ObjectInfo(found["Key"], found["Size"], found["ETag"], _aware(found["LastModified"])) for found in reply.get("Contents", ())
+            ObjectInfo(found["Key"], found["Size"], found["ETag"], _time(found["LastModified"])) for found in reply.get("Contents", ())
         ]
         prefixes = [PrefixInfo(found["Prefix"]) for found in reply.get("CommonPrefixes", ())]
         return Page(objects, prefixes, reply.get("NextContinuationToken") if reply.get("IsTruncated") else None)
 
     async def head(self, key: str) -> ObjectInfo:
         """See `Backend.head`."""
-        return _info(key, await self._call(lambda s3: s3.head_object(Bucket=self._bucket, Key=key, **self._payer), key))
+        return _info(key, await self._call(lambda s3: s3.head_object(Key=key, **self._every), key))
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """See `Backend.get`."""
@@ -145,7 +119,7 @@ class S3Backend(Backend):
             raise RangeError("A range's length cannot be negative.")
         if length == 0:
             return self._empty(await self._checked_head(key, start, if_version))
-        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": key, **self._payer}
+        arguments: dict[str, Any] = {**self._every, "Key": key}
         if start < 0 and length is not None:
             # A length counted from an end that is not known yet takes a look first.
             info = await self._checked_head(key, start, if_version)
@@ -165,7 +139,8 @@ class S3Backend(Backend):
         whole = reply.get("ContentRange", "").rpartition("/")[2]
         size = int(whole) if whole.isdecimal() else reply["ContentLength"]
         info = _info(key, {**reply, "ContentLength": size})
-        return SdkReader(self._threads, reply["Body"], info, reply["ContentLength"], lambda error: failure(error, key, ALWAYS))
+        body = _WholeBody(reply["Body"], reply["ContentLength"])
+        return SdkReader(self._threads, body, info, reply["ContentLength"], lambda error: failure(error, key, ALWAYS))
 
     async def _checked_head(self, key: str, start: int, if_version: str | None) -> ObjectInfo:
         info = await self.head(key)
@@ -195,8 +170,8 @@ class S3Backend(Backend):
         if isinstance(body, SizedStream) and body.size > _PART:
             return await self._put_parts(key, body, when, described, checksum)
         data, digest = await read_whole(body, checksum)
-        arguments = {"Bucket": self._bucket, "Key": key, "Body": data, **described, **self._extra, **self._payer, **_condition(when)}
-        if checksum is not None:
+        arguments = {**self._every, "Key": key, "Body": data, **described, **self._store.write, **_condition(when)}
+        if checksum is not None or self._store.check:
             arguments["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(digest.partition(":")[2])).decode()
         reply = await self._call(lambda s3: s3.put_object(**arguments), key, when)
         return await self._stored(key, reply, len(data), content_type, metadata)
@@ -231,11 +206,11 @@ class S3Backend(Backend):
                 raise
             return done
 
-        return await self._multipart(key, when, described, send, body.size)
+        return await self._multipart(key, when, {**described, **self._part_check}, send, body.size)
 
     async def _part(self, key: str, upload: str, number: int, data: bytes) -> dict[str, Any]:
         reply = await self._call(
-            lambda s3: s3.upload_part(Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=data, **self._payer),
+            lambda s3: s3.upload_part(Key=key, UploadId=upload, PartNumber=number, Body=data, **self._part_check, **self._every),
             key,
         )
         return _part_of(number, reply)
@@ -249,33 +224,30 @@ class S3Backend(Backend):
         size: int,
     ) -> ObjectInfo:
         """A multipart upload whose completion carries the condition; aborted where anything fails."""
-        begun = await self._call(
-            lambda s3: s3.create_multipart_upload(Bucket=self._bucket, Key=key, **described, **self._extra, **self._payer), key
-        )
+        begun = await self._call(lambda s3: s3.create_multipart_upload(Key=key, **described, **self._store.write, **self._every), key)
         upload = begun["UploadId"]
+        asked = False
         try:
             parts = sorted(await send(upload), key=lambda part: part["PartNumber"])
+            asked = True
             reply = await self._call(
                 lambda s3: s3.complete_multipart_upload(
-                    Bucket=self._bucket,
-                    Key=key,
-                    UploadId=upload,
-                    MultipartUpload={"Parts": parts},
-                    **self._payer,
-                    **_condition(when),
+                    Key=key, UploadId=upload, MultipartUpload={"Parts": parts}, **self._every, **_condition(when)
                 ),
                 key,
                 when,
+                long=True,
             )
         except BaseException as error:
-            if not (isinstance(error, CloudContentsError) and error.retryable):
+            # After a lost reply the store may still be joining the parts.
+            if not (asked and isinstance(error, CloudContentsError) and error.retryable):
                 await asyncio.shield(self._abort(key, upload))
             raise
         return await self._stored(key, reply, size, described.get("ContentType"), described.get("Metadata"))
 
     async def _abort(self, key: str, upload: str) -> None:
         try:
-            await self._call(lambda s3: s3.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload, **self._payer), key)
+            await self._call(lambda s3: s3.abort_multipart_upload(Key=key, UploadId=upload, **self._every), key)
         except CloudContentsError:
             return  # the bucket's lifecycle rule, or the next sweep, takes what is left; the first failure is the one to tell
 
@@ -290,7 +262,7 @@ class S3Backend(Backend):
         except NotFoundError:
             pass
         told = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        modified = parsedate_to_datetime(told) if told else datetime.now(timezone.utc)
+        modified = _time(parsedate_to_datetime(told) if told else datetime.now(timezone.utc))
         return ObjectInfo(
             key, size, reply["ETag"], modified, revision=reply.get("VersionId"), content_type=content_type, metadata=metadata or {}
         )
@@ -298,23 +270,23 @@ class S3Backend(Backend):
     async def delete(self, key: str, *, if_version: str | None = None) -> None:
         """See `Backend.delete`."""
         if if_version is not None and not self._amazon:
-            raise UnsupportedError("This store's conditional delete cannot be relied on; delete without a version.")
+            raise UnsupportedError(_NO_CONDITIONAL_DELETE)
         condition = {"IfMatch": if_version} if if_version is not None else {}
         when = IfVersion(if_version) if if_version is not None else ALWAYS
-        await self._call(lambda s3: s3.delete_object(Bucket=self._bucket, Key=key, **condition, **self._payer), key, when)
+        await self._call(lambda s3: s3.delete_object(Key=key, **condition, **self._every), key, when)
 
     async def delete_many(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
         """See `BulkDelete.delete_many`; at most 1,000 keys a request."""
+        refused: list[tuple[str, Exception]] = []
+        if not self._amazon:
+            refused = [(key, UnsupportedError(_NO_CONDITIONAL_DELETE)) for key, version in items if version is not None]
+            items = [(key, version) for key, version in items if version is None]
         if not items:
-            return ()
-        if not self._amazon and any(version is not None for _, version in items):
-            raise UnsupportedError("This store's conditional delete cannot be relied on; delete without versions.")
+            return refused
         objects = [{"Key": key, **({"ETag": version} if version is not None else {})} for key, version in items]
-        reply = await self._call(
-            lambda s3: s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}, **self._payer)
-        )
+        reply = await self._call(lambda s3: s3.delete_objects(Delete={"Objects": objects, "Quiet": True}, **self._every))
         versions = dict(items)
-        return [
+        return refused + [
             (found["Key"], _delete_failure(found, versions.get(found["Key"])))
             for found in reply.get("Errors", ())
             if found.get("Code") != "NoSuchKey" or versions.get(found["Key"]) is not None
@@ -336,19 +308,13 @@ class S3Backend(Backend):
         changed = {"MetadataDirective": "REPLACE", **_described(info.content_type, info.metadata)} if info is not None else {}
 
         def work(s3: S3Client) -> Any:
+            source = {"Bucket": self._store.bucket, "Key": src}
             return s3.copy_object(
-                Bucket=self._bucket,
-                Key=dst,
-                CopySource={"Bucket": self._bucket, "Key": src},
-                **condition,
-                **changed,
-                **self._extra,
-                **self._payer,
-                **_condition(when),
+                Key=dst, CopySource=source, **condition, **changed, **self._store.write, **self._every, **_condition(when)
             )
 
         try:
-            reply = await self._call(work, src if when == ALWAYS else dst, _copy_condition(src_version, when))
+            reply = await self._call(work, src if when == ALWAYS else dst, _copy_condition(src_version, when), long=True)
         except CloudContentsError as error:
             code = getattr(error.__cause__, "response", {}).get("Error", {})
             if code.get("Code") == "InvalidRequest" and "copy source" in code.get("Message", "").lower():
@@ -357,7 +323,7 @@ class S3Backend(Backend):
                 await self._checked_head(src, 0, src_version)  # tells a stale source from a taken target
             raise
         stored = reply["CopyObjectResult"]
-        return ObjectInfo(dst, None, stored["ETag"], _aware(stored["LastModified"]), revision=reply.get("VersionId"))
+        return ObjectInfo(dst, None, stored["ETag"], _time(stored["LastModified"]), revision=reply.get("VersionId"))
 
     async def _copy_parts(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
         size = source.size or 0
@@ -371,17 +337,16 @@ class S3Backend(Backend):
             async def one(number: int, first: int, last: int) -> dict[str, Any]:
                 def work(s3: S3Client) -> Any:
                     return s3.upload_part_copy(
-                        Bucket=self._bucket,
                         Key=dst,
                         UploadId=upload,
                         PartNumber=number,
-                        CopySource={"Bucket": self._bucket, "Key": source.key},
+                        CopySource={"Bucket": self._store.bucket, "Key": source.key},
                         CopySourceIfMatch=source.version,
                         **({"CopySourceRange": f"bytes={first}-{last}"} if len(ranges) > 1 else {}),
-                        **self._payer,
+                        **self._every,
                     )
 
-                reply = await self._call(work, source.key, IfVersion(source.version))
+                reply = await self._call(work, source.key, IfVersion(source.version), long=True)
                 return _part_of(number, reply["CopyPartResult"])
 
             return await asyncio.gather(*(one(*part) for part in ranges))
@@ -390,83 +355,29 @@ class S3Backend(Backend):
 
     async def close(self) -> None:
         """See `Backend.close`."""
-        client, self._made = self._made, None
-        if client is not None:
-            await self._threads.run(client.close)
-        await self._threads.close()
+        await self._store.close()
 
-    # --- the client ---------------------------------------------------------------------------------------------------------
 
-    async def _call(self, work: Callable[[S3Client], T], key: str = "", when: When = ALWAYS) -> T:
-        """Run one SDK call in a thread, with the credentials looked up again once where they have expired."""
+class _WholeBody:
+    """A body that is read to its very end with its last piece: the SDK compares the checksum only there."""
 
-        def run() -> T:
-            try:
-                return work(self._client())
-            except Exception as error:
-                if getattr(error, "response", {}).get("Error", {}).get("Code") not in EXPIRED:
-                    raise
-            self._made = None
-            return work(self._client())
+    def __init__(self, body: BlockingStream, length: int) -> None:
+        self._body = body
+        self._left = length
 
-        try:
-            return await self._threads.run(run)
-        except Exception as error:
-            raise failure(error, key, when) from error
+    def read(self, size: int, /) -> bytes:
+        piece = self._body.read(size)
+        self._left -= len(piece)
+        if piece and not self._left:
+            self._body.read(1)
+        return piece
 
-    def _client(self) -> S3Client:
-        client = self._made
-        if client is None:
-            url = self._options
-            session = boto3.session.Session(profile_name=url.options.get("profile"), region_name=url.options.get("region"))
-            config = self._config
-            if config.signature_version is not UNSIGNED and session.get_credentials() is None:
-                if not (self._endpoint or "").startswith("http://"):
-                    raise NoCredentialsError
-                config = config.merge(Config(signature_version=UNSIGNED))  # an emulator, or a public store on this network
-            region = session.region_name or "us-east-1"
-            client = self._made = session.client("s3", endpoint_url=self._endpoint, config=config, region_name=region)
-        return client
+    def close(self) -> None:
+        self._body.close()
 
 
 class _TooLarge(Exception):
     """The source is larger than one CopyObject takes."""
-
-
-def _client_config(url: StoreUrl) -> Config:
-    checksums = url.options.get("checksums", "when_supported")
-    if checksums not in ("when_supported", "when_required"):
-        raise ConfigurationError("checksums is when_supported or when_required (for stores that know no CRC).")
-    s3: dict[str, Any] = {}
-    if url.flag("path_style", default=bool(url.options.get("endpoint_url"))):
-        s3["addressing_style"] = "path"
-    if "sign_payload" in url.options:
-        s3["payload_signing_enabled"] = url.flag("sign_payload")
-    return Config(
-        signature_version=UNSIGNED if url.flag("anonymous") else None,
-        connect_timeout=10,
-        read_timeout=60,
-        # Retries are `Bucket`'s affair: here one more try would make a lost reply look like a conflict.
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=64,
-        request_checksum_calculation=checksums,
-        response_checksum_validation=checksums,
-        s3=s3 or None,
-    )
-
-
-def _write_options(url: StoreUrl) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    sse = url.options.get("sse")
-    if sse is not None:
-        if sse not in ("AES256", "aws:kms", "aws:kms:dsse"):
-            raise ConfigurationError("sse is AES256, aws:kms or aws:kms:dsse.")
-        found["ServerSideEncryption"] = sse
-    if "sse_kms_key_id" in url.options:
-        found["SSEKMSKeyId"] = url.options["sse_kms_key_id"]
-    if "storage_class" in url.options:
-        found["StorageClass"] = url.options["storage_class"]
-    return found
 
 
 def _described(content_type: str | None, metadata: Mapping[str, str] | None) -> dict[str, Any]:
@@ -497,7 +408,7 @@ def _info(key: str, reply: Mapping[str, Any]) -> ObjectInfo:
         key,
         reply["ContentLength"],
         etag,
-        _aware(reply["LastModified"]),
+        _time(reply["LastModified"]),
         revision=reply.get("VersionId"),
         content_type=reply.get("ContentType"),
         metadata=dict(reply.get("Metadata", {})),
@@ -513,9 +424,9 @@ def _delete_failure(found: Mapping[str, Any], version: str | None) -> Exception:
 
 
 def _code_error(found: Mapping[str, Any]) -> ClientError:
-
     return ClientError({"Error": {"Code": found.get("Code", ""), "Message": found.get("Message", "")}}, "DeleteObjects")
 
 
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+def _time(told: datetime) -> datetime:
+    # In whole seconds: some stores tell milliseconds in a listing and none elsewhere.
+    return told.astimezone(timezone.utc).replace(microsecond=0)

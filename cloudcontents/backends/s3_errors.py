@@ -9,6 +9,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -16,8 +17,10 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
     ResponseStreamingError,
+    SSLError,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as BrokenConnectionError
 
 from cloudcontents.errors import (
     AlreadyExistsError,
@@ -42,10 +45,10 @@ from cloudcontents.keys import show
 
 from .interface import IfAbsent, IfVersion, When
 
-#: Codes that say that the credentials were good and are no longer.
-EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
-
-_AUTH = EXPIRED | {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure", "InvalidSecurity", "UnauthorizedAccess"}
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
+#: Codes that say that the credentials are old, or were replaced: newer ones may be at hand.
+OUTDATED = _EXPIRED | {"InvalidAccessKeyId", "InvalidToken", "InvalidTokenId", "SignatureDoesNotMatch"}
+_AUTH = OUTDATED | {"AuthFailure", "InvalidSecurity", "UnauthorizedAccess", "AccountProblem", "NotSignedUp"}
 _BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "TooManyRequests", "RequestLimitExceeded", "ServerBusy"})
 _DIGEST = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch", "ChecksumMismatch"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientCapacity"})
@@ -73,15 +76,25 @@ def failure(error: Exception, key: str, when: When) -> Exception:
         return ConfigurationError(f"{error}; add it to the AWS configuration file, or name another one in ?profile=.")
     if isinstance(error, ResponseStreamingError | IncompleteReadError):
         return TruncatedError(f"The store broke off while sending {show(key)}; try again.")
+    if isinstance(error, FlexibleChecksumError):
+        return ChecksumError(f"The bytes of {show(key)} were damaged on their way; try again.")
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return ConfigurationError("The store's certificate cannot be verified; name the file of its authority in AWS_CA_BUNDLE.")
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
         return UnavailableError("The store cannot be reached; check the network, and endpoint_url where one is set.")
-    if isinstance(error, ReadTimeoutError | ConnectionClosedError | HTTPClientError):
+    if isinstance(error, ReadTimeoutError | ConnectionClosedError | HTTPClientError | BrokenConnectionError):
         return UnavailableError("The connection to the store broke; try again later.")
     if isinstance(error, BotoCoreError):
         return ConfigurationError(f"The store's client refused the request: {type(error).__name__}.")
     if isinstance(error, OSError):
         return UnavailableError("The connection to the store broke; try again later.")
     return error
+
+
+def is_bare(error: ClientError) -> int | None:
+    """The status of a refusal that has no words of the store's (the reply to a HEAD has no body), else None."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return int(code) if code.isdecimal() else None
 
 
 def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
@@ -101,13 +114,23 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
         return ConflictError(f"{name} has changed since it was read.")
     if code == "ConditionalRequestConflict":
         return UnavailableError("Another request is writing the same object; trying again.")
+    if code in _EXPIRED:
+        return StorageAuthError("The server's credentials for the store have expired and no newer ones were found; renew them.")
+    if code == "InvalidAccessKeyId":
+        return StorageAuthError("The store does not know the server's access key; check AWS_ACCESS_KEY_ID, or the profile.")
+    if code == "SignatureDoesNotMatch":
+        return StorageAuthError("The server's secret key does not fit its access key; check AWS_SECRET_ACCESS_KEY, or the profile.")
     if code in _AUTH or status == 401:
-        return StorageAuthError("The store rejects the server's credentials (expired, wrong, or of another account); renew them.")
+        return StorageAuthError("The store rejects the server's credentials (wrong, or of another account); renew them.")
     if code == "RequestTimeTooSkewed":
-        return StorageAuthError("The server's clock differs from the store's by too much; set it right.")
+        return StorageAuthError("This machine's clock differs from the store's by more than the store allows; set it by the network (NTP).")
     if code in _REGION or status == 301:
         region = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
         return BucketNotFoundError(f"The bucket is in another region; add ?region={region or '…'} to its URL.")
+    if code == "InvalidBucketName":
+        return BucketNotFoundError("The store does not take this for a bucket's name; check the bucket URL.")
+    if code == "NoSuchUpload":
+        return UnavailableError(f"The upload of {name} was ended by somebody else; send it again.")
     if code in _BUSY or status == 429:
         return RateLimitedError("The store asks for fewer requests; try again in a moment.", retry_after=_retry_after(error))
     if code in _DIGEST:
@@ -116,7 +139,7 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
         return QuotaError("The store is full; make room, or raise its quota.")
     if code == "EntityTooLarge":
         return TooLargeError(f"{name} is larger than the store takes.")
-    if code in ("KeyTooLongError", "XMinioInvalidObjectName", "InvalidURI"):
+    if code in ("KeyTooLongError", "XMinioInvalidObjectName", "XMinioInvalidResourceName", "InvalidURI"):
         return InvalidPathError(f"The store does not take the name {name}; use another one.")
     if code == "InvalidRange" or status == 416:
         return RangeError(f"{name} does not have that range.")

@@ -313,6 +313,8 @@ class Objects:
         assert await read(backend, "f") == b"one"
 
     async def test_a_version_does_not_come_back_with_the_same_bytes(self, backend: Backend) -> None:
+        if not backend.capabilities.distinct_versions:
+            pytest.skip("equal bytes may share a version in this store")
         one = await backend.put("f", b"a")
         await backend.put("f", b"b")
         three = await backend.put("f", b"a")
@@ -322,10 +324,14 @@ class Objects:
                 await backend.put("f", b"c", when=IfVersion(one.version))
 
     async def test_two_thousand_overwrites_have_two_thousand_versions(self, backend: Backend) -> None:
+        if not backend.capabilities.distinct_versions:
+            pytest.skip("equal bytes may share a version in this store")
         versions = {(await backend.put("f", b"same size")).version for _ in range(2000)}
         assert len(versions) == 2000
 
     async def test_a_version_does_not_come_back_after_delete_and_create(self, backend: Backend) -> None:
+        if not backend.capabilities.distinct_versions:
+            pytest.skip("equal bytes may share a version in this store")
         versions = set()
         for _ in range(100):
             versions.add((await backend.put("f", b"same")).version)

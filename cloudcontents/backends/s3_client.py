@@ -1,0 +1,260 @@
+"""The way to S3: what a URL's options mean, the client they make, whose credentials it uses and how a call is run.
+
+The credentials are those of boto3's own chain. A refusal that says that they are old looks them up again, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.session import Session
+
+from cloudcontents import redact
+from cloudcontents.config import StoreUrl
+from cloudcontents.errors import ConfigurationError
+
+from .interface import ALWAYS, When
+from .s3_errors import OUTDATED, failure, is_bare
+from .sdk import SdkThreads
+
+T = TypeVar("T")
+
+#: The SDK makes the class of its client at run time.
+S3Client: TypeAlias = Any
+
+OPTIONS = frozenset(
+    {
+        "endpoint_url",
+        "region",
+        "profile",
+        "path_style",
+        "anonymous",
+        "sse",
+        "sse_kms_key_id",
+        "storage_class",
+        "requester_pays",
+        "checksums",
+        "sign_payload",
+    }
+)
+
+#: Seconds to wait for the next byte of a reply; while the store copies or joins parts, none comes.
+_READ, _READ_LONG = 60, 600
+
+#: What boto3 takes for a bucket's name, without its ARNs.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
+
+
+class S3Connection:
+    """One bucket's connection: makes no request and no client before the first call.
+
+    Args:
+        url: The bucket's URL with its options.
+
+    Attributes:
+        amazon: Whether the store is Amazon's own, whose documentation holds.
+        check: Whether bodies carry a checksum even where nobody gave one.
+        write: Arguments of every call that makes an object.
+        every: Arguments of every call.
+
+    Raises:
+        ConfigurationError: An option, or the SDK's own configuration, cannot be.
+    """
+
+    def __init__(self, url: StoreUrl) -> None:
+        if not _BUCKET.match(url.bucket):
+            raise ConfigurationError(f"{url.bucket!r} cannot be the name of a bucket; an s3:// URL is s3://bucket or s3://bucket/prefix.")
+        self.bucket = url.bucket
+        self.threads = SdkThreads("s3")
+        self.every: dict[str, Any] = {"Bucket": url.bucket, **({"RequestPayer": "requester"} if url.flag("requester_pays") else {})}
+        self.write = _write_options(url)
+        self._profile = url.options.get("profile")
+        self._region = url.options.get("region")
+        self._endpoint = url.options.get("endpoint_url") or self._configured_endpoint()
+        host = urlsplit(self._endpoint or "").hostname
+        if self._endpoint and (urlsplit(self._endpoint).scheme not in ("http", "https") or not host):
+            raise ConfigurationError("endpoint_url begins with http:// or https:// and names a host.")
+        self.amazon = host is None or _is_amazon(host)
+        self._config = _client_config(url, path_style=not self.amazon)
+        self.check = self._config.request_checksum_calculation == "when_supported"
+        self._lock = threading.Lock()
+        self._clients: dict[bool, S3Client] = {}
+        self._secrets: tuple[str | None, ...] = ()
+        self._reached = False
+
+    async def call(self, work: Callable[[S3Client], T], key: str = "", when: When = ALWAYS, *, long: bool = False) -> T:
+        """Run one SDK call in a thread, with the credentials looked up again once where they have expired.
+
+        Args:
+            work: The call.
+            key: What it is about, for the message of its failure.
+            when: The condition that it carries.
+            long: The store may be silent for minutes before it answers.
+
+        Raises:
+            CloudContentsError: What the failure means.
+        """
+        try:
+            return await self.threads.run(lambda: self._run(work, long))
+        except Exception as error:
+            raise failure(error, key, when) from error
+
+    async def close(self) -> None:
+        """End connections and threads. Safe to repeat; a later call makes new ones."""
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await self.threads.run(client.close)
+        await self.threads.close()
+
+    def _run(self, work: Callable[[S3Client], T], long: bool) -> T:
+        client = self._client(long)
+        try:
+            result = self._told(work, client)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in OUTDATED or not self._renewed(client, long):
+                raise
+            return self._told(work, self._client(long))
+        return result
+
+    def _told(self, work: Callable[[S3Client], T], client: S3Client) -> T:
+        """Do it; where the refusal has no words, as those of a HEAD, ask for them."""
+        try:
+            result = work(client)
+        except ClientError as error:
+            bare = is_bare(error)
+            if bare is None:
+                self._reached = self._reached or error.response["Error"].get("Code") == "NoSuchKey"
+                raise
+            if bare == 404 and self._reached:
+                raise
+            try:
+                client.list_objects_v2(MaxKeys=1, **self.every)
+            except ClientError as told:
+                if told.response.get("Error", {}).get("Code") == "AccessDenied":
+                    raise error from None  # no right to list, which says nothing of what was asked
+                raise
+            self._reached = True
+            raise
+        self._reached = True
+        return result
+
+    # --- the client ---------------------------------------------------------------------------------------------------------
+
+    def _client(self, long: bool) -> S3Client:
+        with self._lock:
+            if long not in self._clients:
+                self._clients[long] = self._made(long)
+            return self._clients[long]
+
+    def _made(self, long: bool) -> S3Client:
+        session = self._session()
+        config = self._config.merge(Config(read_timeout=_READ_LONG)) if long else self._config
+        if config.signature_version is not UNSIGNED:
+            self._secrets = _secrets(session)
+            if not self._secrets:
+                if not (self._endpoint or "").startswith("http://"):
+                    raise NoCredentialsError
+                config = config.merge(Config(signature_version=UNSIGNED))  # an emulator, or a public store on this network
+        region = session.get_config_variable("region") or "us-east-1"
+        return session.create_client("s3", endpoint_url=self._endpoint, config=config, region_name=region)
+
+    def _renewed(self, client: S3Client, long: bool) -> bool:
+        """Whether the chain has other credentials than this client's by now; if so, new clients use them."""
+        fresh = _secrets(self._session())
+        with self._lock:
+            if self._clients.get(long) is not client:
+                return True  # by another thread
+            if not fresh or fresh == self._secrets:
+                return False
+            # Others may still be using them; they close themselves when the last one is done.
+            self._clients = {}
+            return True
+
+    def _session(self) -> Session:
+        session = Session(profile=self._profile)
+        if self._region:
+            session.set_config_variable("region", self._region)
+        session.register_component("data_loader", _loader())
+        return session
+
+    def _configured_endpoint(self) -> str | None:
+        """Where the SDK's own variables and files point, since other stores than Amazon's are asked differently."""
+        if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+            return None
+        try:
+            session = self._session()
+            profile, services = session.get_scoped_config(), session.full_config.get("services", {})
+        except BotoCoreError as error:
+            raise failure(error, "", ALWAYS) from error
+        own = services.get(profile.get("services"), {}).get("s3", {})
+        found = (os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL"))
+        return next((url for url in (*found, own.get("endpoint_url"), profile.get("endpoint_url")) if url), None)
+
+
+@functools.cache
+def _loader() -> Any:
+    """The SDK's description of the service: megabytes of JSON, read once for all connections."""
+    return Session().get_component("data_loader")
+
+
+def _is_amazon(host: str) -> bool:
+    return re.search(r"\.amazonaws\.com(\.cn)?\Z", host) is not None
+
+
+def _secrets(session: Session) -> tuple[str | None, ...]:
+    """The credentials of a session, known to the filter of the logs from now on; () where there are none."""
+    credentials = session.get_credentials()
+    if credentials is None:
+        return ()
+    frozen = credentials.get_frozen_credentials()
+    redact.register(*filter(None, (frozen.secret_key, frozen.token)))
+    return (frozen.access_key, frozen.secret_key, frozen.token)
+
+
+def _client_config(url: StoreUrl, *, path_style: bool) -> Config:
+    checksums = url.options.get("checksums", "when_supported")
+    if checksums not in ("when_supported", "when_required"):
+        raise ConfigurationError("checksums is when_supported or when_required (for stores that know no CRC).")
+    s3: dict[str, Any] = {}
+    if url.flag("path_style", default=path_style):
+        s3["addressing_style"] = "path"
+    if "sign_payload" in url.options:
+        s3["payload_signing_enabled"] = url.flag("sign_payload")
+    return Config(
+        signature_version=UNSIGNED if url.flag("anonymous") else None,
+        connect_timeout=10,
+        read_timeout=_READ,
+        # Retries are `Bucket`'s affair: here one more try would make a lost reply look like a conflict.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        # A connection for each thread, and some for bodies that are being read.
+        max_pool_connections=64,
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+        s3=s3 or None,
+    )
+
+
+def _write_options(url: StoreUrl) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    sse, key = url.options.get("sse"), url.options.get("sse_kms_key_id")
+    if sse not in (None, "AES256", "aws:kms", "aws:kms:dsse"):
+        raise ConfigurationError("sse is AES256, aws:kms or aws:kms:dsse.")
+    if key and sse in (None, "AES256"):
+        raise ConfigurationError("sse_kms_key_id needs sse=aws:kms or sse=aws:kms:dsse beside it.")
+    if sse:
+        found["ServerSideEncryption"] = sse
+    if key:
+        found["SSEKMSKeyId"] = key
+    if "storage_class" in url.options:
+        found["StorageClass"] = url.options["storage_class"]
+    return found
