@@ -91,7 +91,8 @@ class AzureBackend(Backend):
         prefix: What the URL has after the container.
     """
 
-    capabilities = Capabilities(max_object_bytes=_MOST_BLOCKS * 4_000 * 2**20)
+    # A backslash would become a slash.
+    capabilities = Capabilities(max_object_bytes=_MOST_BLOCKS * 4_000 * 2**20, refused_characters="\\")
 
     def __init__(self, url: StoreUrl) -> None:
         self._azure = AzureConnection(url)
@@ -150,6 +151,9 @@ class AzureBackend(Backend):
             if start > 0:
                 raise
             return self._empty(await self._checked_head(key, 0, if_version))
+        if start > 0 and start >= (download.info.size or 0):
+            await self._azure.threads.run(download.close)  # a range that begins at the end is none, whatever the store says
+            raise RangeError(f"The range starts at byte {start}, and the object has {download.info.size} bytes.")
         return SdkReader(self._azure.threads, download, download.info, download.length, lambda error: failure(error, key, ALWAYS))
 
     async def _checked_head(self, key: str, start: int, if_version: str | None) -> ObjectInfo:

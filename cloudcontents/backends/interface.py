@@ -116,6 +116,7 @@ class Capabilities:
         directory_marker: How an empty directory is stored: the key's ending.
         max_key_bytes: Longest key, UTF-8.
         max_segment_bytes: Longest part of a key between two slashes, UTF-8, or None.
+        refused_characters: Characters that no key of this store can hold. A key with one is refused, never altered.
         max_object_bytes: Largest object that one `put` takes, or None.
         page_size: Most entries that one page of a listing holds.
     """
@@ -133,6 +134,7 @@ class Capabilities:
     directory_marker: str = "/"
     max_key_bytes: int = 1024
     max_segment_bytes: int | None = None
+    refused_characters: str = ""
     max_object_bytes: int | None = None
     page_size: int = 1000
 

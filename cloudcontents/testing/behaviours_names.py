@@ -68,6 +68,21 @@ class Names:
                 await backend.head(key)
         assert await files(backend) == ["s" * limit]
 
+    async def test_a_character_that_a_key_cannot_hold_is_refused(self, backend: Backend) -> None:
+        if not backend.capabilities.refused_characters:
+            pytest.skip("this store takes any character")
+        await backend.put("x", b"inside")
+        for key in (f"a{character}b" for character in backend.capabilities.refused_characters):
+            for write in (backend.put(key, b"x"), backend.copy("x", key)):
+                with pytest.raises(InvalidPathError):
+                    await write
+            for call in (backend.head(key), backend.get(key), backend.copy(key, "stolen")):
+                with pytest.raises(NotFoundError):
+                    await call
+            await backend.delete(key)
+            assert await files(backend, key) == []
+        assert await files(backend) == ["x"]
+
     async def test_keys_that_no_path_can_name(self, backend: Backend) -> None:
         keys = ["a//b", "/lead", "x/../y", "x/./y", "d//"]
         if backend.capabilities.any_key:
@@ -113,6 +128,6 @@ class Names:
 def _fits(backend: Backend, key: str) -> bool:
     limits = backend.capabilities
     segment = limits.max_segment_bytes
-    if len(key.encode()) > limits.max_key_bytes:
+    if len(key.encode()) > limits.max_key_bytes or any(character in key for character in limits.refused_characters):
         return False
     return segment is None or all(len(part.encode()) <= segment for part in key.split("/"))
