@@ -48,7 +48,7 @@ class FaultProxy:
         self._rules_made = 0
         self._requests: list[Request] = []
         self._loop = asyncio.new_event_loop()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
         self.endpoint = self.url = ""
 
     def __enter__(self) -> FaultProxy:
@@ -65,7 +65,9 @@ class FaultProxy:
         self.close()
 
     def close(self) -> None:
-        """End it; its connections break."""
+        """End it; its connections break. Safe to repeat."""
+        if self._loop.is_closed():
+            return
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -182,24 +184,27 @@ class FaultProxy:
 
     async def _end(self) -> None:
         self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        under_way = dict(self._connections)
+        for task, connection in under_way.items():
+            connection.abort()
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for connection in under_way.values():
+            await connection.closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        exchange = _Connection(self, reader, writer)
+        connection = self._connections[task] = _Connection(self, reader, writer)
         try:
-            while await exchange.one():
+            while await connection.one():
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError, asyncio.LimitOverrunError):
             # One of the two is gone, or the proxy ends: nobody is left to be told.
             pass
         finally:
-            exchange.close()
-            self._connections.discard(task)
+            connection.close()
+            del self._connections[task]
 
     def _arrived(self, request: Request) -> list[Fault]:
         with self._lock:
@@ -215,10 +220,23 @@ class _Connection:
     def __init__(self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._proxy, self._reader, self._writer = proxy, reader, writer
         self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._writers = [writer]
 
     def close(self) -> None:
         self._writer.close()
         self._leave_server()
+
+    def abort(self) -> None:
+        """Break both connections now, whatever is still to be sent."""
+        self._writer.transport.abort()
+        if self._server is not None:
+            self._server[1].transport.abort()
+
+    async def closed(self) -> None:
+        """Wait until both are."""
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def one(self) -> bool:
         """One request and its reply; whether another may follow on this connection."""
@@ -263,10 +281,11 @@ class _Connection:
             whole = body.done() and body.exception() is None
             return again and whole and head.keeps_alive and reply.keeps_alive
         finally:
-            if not body.done():
-                body.cancel()
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await body
+            body.cancel()
+            await asyncio.wait([body])
+            if not body.cancelled():
+                # Whatever became of the request's body, the reply (or its lack) has told the client.
+                body.exception()
 
     async def _send_body(self, head: Head, request: Request, writer: asyncio.StreamWriter, flip: Flip | None) -> None:
         def count(sent: int) -> None:
@@ -310,6 +329,7 @@ class _Connection:
             except OSError:
                 _reset(self._writer)
                 raise
+            self._writers = [self._writer, self._server[1]]
         return self._server
 
     def _leave_server(self) -> None:

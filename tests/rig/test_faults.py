@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-import zlib
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -99,10 +104,8 @@ def test_records_no_secret(objects, proxy, store):
         assert "Signature=" not in text
         assert "SharedKey" not in text
     if store.dialect == "s3":
-        import urllib.request
-
         url = objects.client.generate_presigned_url("get_object", Params={"Bucket": objects.bucket, "Key": "a"})
-        with urllib.request.urlopen(url) as reply:
+        with urlopen(url) as reply:
             assert reply.read() == b"x"
         assert proxy.requests[-1].query["X-Amz-Signature"] == "hidden"
         assert proxy.requests[-1].query["X-Amz-Expires"]
@@ -197,7 +200,6 @@ def test_one_bit_of_a_request_is_flipped(minio, faultproxy):
     proxy.flip(5, request=True, method="PUT")
     with pytest.raises(ClientError) as caught:
         objects.client.put_object(Bucket=objects.bucket, Key="a", Body=bytes(1000), ChecksumCRC32="8VYL+A==")
-    assert zlib.crc32(bytes(1000))
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     proxy.heal()
     assert objects.names() == []
@@ -217,9 +219,37 @@ def test_a_server_that_is_gone_is_a_broken_connection(faultproxy, toxiproxy, min
         objects.client.close()
 
 
-def test_many_at_once(minio, faultproxy):
-    from concurrent.futures import ThreadPoolExecutor
+def test_a_refusal_before_the_body_is_whole_arrives(minio, faultproxy):
+    proxy = faultproxy(minio)
+    objects = Objects(minio, proxy.url)
+    secret, minio.secret_key = minio.secret_key, "wrong"
+    try:
+        stranger = minio.client(proxy.url)
+    finally:
+        minio.secret_key = secret
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        stranger.put_object(Bucket=objects.bucket, Key="a", Body=bytes(8_000_000))
+    assert proxy.requests[-1].status == 403
+    stranger.close()
+    objects.client.close()
 
+
+def test_ends_while_a_request_is_under_way(minio, faultproxy):
+    proxy = faultproxy(minio)
+    minio.pause()
+    try:
+        with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port), timeout=60) as client:
+            client.sendall(b"GET /minio/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            while not (proxy.requests and proxy.requests[0].forwarded):
+                time.sleep(0.01)
+            proxy.close()
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+    finally:
+        minio.resume()
+
+
+def test_many_at_once(minio, faultproxy):
     proxy = faultproxy(minio)
     objects = Objects(minio, proxy.url)
     data = random.Random(3).randbytes(200_000)
