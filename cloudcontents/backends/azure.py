@@ -385,7 +385,7 @@ class AzureBackend(Backend):
 
         def work(container: ContainerClient) -> Mapping[str, Any]:
             return container.get_blob_client(dst).start_copy_from_url(
-                source_url=self._azure.source(source.key)["source_url"],
+                source_url=self._azure.source(source.key, same_account=True)["source_url"],
                 source_etag=f'"{source.version}"',
                 source_match_condition=MatchConditions.IfNotModified,
                 **condition,

@@ -129,11 +129,16 @@ class AzureConnection:
         except Exception as error:
             raise failure(error, key, when) from error
 
-    def source(self, key: str) -> dict[str, Any]:
-        """The arguments by which a server-side copy finds its source and may read it. Blocks: call it in a thread."""
+    def source(self, key: str, *, same_account: bool = False) -> dict[str, Any]:
+        """The arguments by which a server-side copy finds its source and may read it. Blocks: call it in a thread.
+
+        Args:
+            key: The source.
+            same_account: The operation reaches its own account's blobs with the key that its request was signed with.
+        """
         made = self._client()
         url = made.container.get_blob_client(key).url
-        if made.access.key:
+        if made.access.key and not same_account:
             until = datetime.now(timezone.utc) + timedelta(hours=1)
             sas = generate_blob_sas(
                 self.account,

@@ -150,8 +150,8 @@ async def test_each_call_is_one_request(wire, backend):
     big = bytes(20 << 20)
     assert sorted(await cost(backend.put("big", stream(big)))) == [("PUT", 201)] * 4, "three blocks and their commit"
     assert await cost(read(backend, "big")) == [("GET", 206)]
-    assert await cost(backend.copy("big", "copy")) == [("HEAD", 200), ("PUT", 501), ("PUT", 202)], "Azurite lacks Put Blob From URL"
-    assert await cost(backend.copy("big", "copy")) == [("HEAD", 200), ("PUT", 202)], "and is not asked for it again"
+    assert await cost(backend.copy("big", "copy")) == [("HEAD", 200), ("PUT", 501), ("PUT", 202)]  # Azurite lacks Put Blob From URL
+    assert await cost(backend.copy("big", "copy")) == [("HEAD", 200), ("PUT", 202)]  # and is not asked for it again
     assert await cost(backend.delete_many([(f"k{n}", None) for n in range(257)])) == [("POST", 202)] * 2
 
 
@@ -479,22 +479,35 @@ def test_the_emulators_own_account_needs_no_credentials():
     assert find_access("devstoreaccount1", found.endpoint, anonymous=True, environment=by_name).key == ""
 
 
+def sas_of(azurite, container):
+    name, may = container.rpartition("/")[2], ContainerSasPermissions.from_string("racwdl")
+    return generate_container_sas(azurite.account, name, azurite.key, permission=may, expiry="2999-01-01")
+
+
 async def test_an_account_key_a_sas_and_the_endpoint_of_an_emulator(azurite, container, monkeypatch):
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
-    name = container.rpartition("/")[2]
-    sas = generate_container_sas(
-        azurite.account, name, azurite.key, permission=ContainerSasPermissions.from_string("racwdl"), expiry="2999-01-01"
-    )
-    for variable, value in (("AZURE_STORAGE_KEY", azurite.key), ("AZURE_STORAGE_SAS_TOKEN", sas)):
+    for variable, value in (("AZURE_STORAGE_KEY", azurite.key), ("AZURE_STORAGE_SAS_TOKEN", sas_of(azurite, container))):
         with monkeypatch.context() as environment:
             environment.setenv(variable, value)
             for endpoint in (azurite.endpoint, azurite.url):
                 backend = open_backend(f"{container}?endpoint_url={endpoint}")
                 await backend.put("f", b"x")
-                await backend.copy("f", "g")
-                assert [info.key for info in (await backend.list("")).objects] == ["f", "g"]
-                assert list(await backend.delete_many([("g", None)])) == []
+                assert await read(backend, "f") == b"x"
+                assert [info.key for info in (await backend.list("")).objects] == ["f"]
+                assert list(await backend.delete_many([("f", None)])) == []
                 await backend.close()
+
+
+@pytest.mark.xfail(strict=True, reason="Azurite answers 500 to Put Blob From URL, which it lacks, where a SAS asks; 501 to others")
+async def test_a_copy_with_a_sas(azurite, container, monkeypatch):
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", sas_of(azurite, container))
+    backend = open_backend(f"{container}?endpoint_url={azurite.url}")
+    try:
+        await backend.put("f", b"x")
+        await backend.copy("f", "g")
+    finally:
+        await backend.close()
 
 
 async def test_nothing_found_is_anonymous_over_http(azurite, container, monkeypatch):
