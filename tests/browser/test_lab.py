@@ -50,7 +50,7 @@ def test_a_notebook_is_made_run_and_saved(lab, open_lab, store):
     window.write("print(sum(n * n for n in range(1_000)))")
     page.keyboard.press("Shift+Enter")
     expect(window.cells.first.locator(".jp-OutputArea-output")).to_have_text("332833500")
-    # On file:// a kernel starts beside its notebook.
+    # On file:// the bucket is the kernel's directory.
     window.write("from pathlib import Path; Path('README.md').exists()", 1)
     page.keyboard.press("Shift+Enter")
     expect(window.cells.nth(1).locator(".jp-OutputArea-output").last).to_have_text(str(store == "file"))
@@ -71,15 +71,18 @@ def test_a_notebook_is_made_run_and_saved(lab, open_lab, store):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
 
 
-def test_what_was_run_here_is_trusted_when_it_opens_again(lab, open_lab):
-    lab.make_notebook("notebooks/again.ipynb", "from IPython.display import HTML; HTML('<b id=\"bold\">bold</b>')")
+def test_what_was_run_here_is_trusted_when_it_opens_again(lab, open_lab, store):
+    # On file:// a kernel starts beside its notebook.
+    beside = 'from pathlib import Path; from IPython.display import HTML; HTML(f\'<b id="beside">{Path("again.ipynb").exists()}</b>\')'
+    lab.make_notebook("notebooks/again.ipynb", beside)
     window = open_lab("notebooks/again.ipynb")
     window.cells.first.locator(".cm-content").click()
     window.page.keyboard.press("Control+Enter")
-    expect(window.page.locator("#bold")).to_be_visible()
+    expect(window.page.locator("#beside")).to_have_text(str(store == "file"))
     window.save()
     other = open_lab("notebooks/again.ipynb", "other")
-    expect(other.page.locator("#bold")).to_be_visible()
+    # Markup of a notebook that is not trusted loses its id.
+    expect(other.page.locator("#beside")).to_be_visible()
 
 
 def test_an_older_checkpoint_is_restored(lab, open_lab):
