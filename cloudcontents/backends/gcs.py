@@ -280,9 +280,9 @@ class GcsBackend(Backend):
                 raise (failure(error, src) if error.status == 404 else failure(error, dst, when)) from error
             except Exception as error:
                 raise failure(error, src) from error
-            token = reply.get("rewriteToken")
-            if token is None:
+            if reply.get("done"):
                 return _info(dst, reply["resource"])
+            token = reply["rewriteToken"]
 
     async def close(self) -> None:
         """See `Backend.close`."""
