@@ -25,6 +25,7 @@ from cloudcontents.errors import (
     ConflictError,
     NotFoundError,
     RangeError,
+    UnavailableError,
     UnsupportedError,
 )
 from cloudcontents.keys import show
@@ -46,7 +47,7 @@ from .interface import (
 )
 from .prefix import PrefixBackend
 from .s3_client import OPTIONS, S3Client, S3Connection
-from .s3_errors import failure
+from .s3_errors import error_code, failure
 from .sdk import BlockingStream, EmptyStream, SdkReader
 
 #: Largest object that one PUT or one CopyObject takes; beyond it, parts.
@@ -226,10 +227,8 @@ class S3Backend(Backend):
         """A multipart upload whose completion carries the condition; aborted where anything fails."""
         begun = await self._call(lambda s3: s3.create_multipart_upload(Key=key, **described, **self._store.write, **self._every), key)
         upload = begun["UploadId"]
-        asked = False
         try:
             parts = sorted(await send(upload), key=lambda part: part["PartNumber"])
-            asked = True
             reply = await self._call(
                 lambda s3: s3.complete_multipart_upload(
                     Key=key, UploadId=upload, MultipartUpload={"Parts": parts}, **self._every, **_condition(when)
@@ -239,11 +238,29 @@ class S3Backend(Backend):
                 long=True,
             )
         except BaseException as error:
-            # After a lost reply the store may still be joining the parts.
-            if not (asked and isinstance(error, CloudContentsError) and error.retryable):
-                await asyncio.shield(self._abort(key, upload))
+            if isinstance(error, UnavailableError) and await self._completed(key, upload):
+                # The reply was lost, not the upload. Seen only where nobody has written since: his version must not pass for ours.
+                info = await self._find(key)
+                if info is not None and (info.size, info.metadata) == (size, described["Metadata"]):
+                    return info
+                raise
+            await asyncio.shield(self._abort(key, upload))
             raise
         return await self._stored(key, reply, size, described.get("ContentType"), described.get("Metadata"))
+
+    async def _completed(self, key: str, upload: str) -> bool:
+        """Whether an upload that nobody aborted is no more, which is to say: became an object."""
+        try:
+            await self._call(lambda s3: s3.list_parts(Key=key, UploadId=upload, MaxParts=1, **self._every), key)
+        except CloudContentsError as error:
+            return error_code(error) == "NoSuchUpload"
+        return False
+
+    async def _find(self, key: str) -> ObjectInfo | None:
+        try:
+            return await self.head(key)
+        except NotFoundError:
+            return None
 
     async def _abort(self, key: str, upload: str) -> None:
         try:
@@ -255,12 +272,9 @@ class S3Backend(Backend):
         self, key: str, reply: Mapping[str, Any], size: int, content_type: str | None, metadata: Mapping[str, str] | None
     ) -> ObjectInfo:
         """What was stored, with its time; where somebody was faster since, the reply's own time."""
-        try:
-            info = await self.head(key)
-            if info.version == reply["ETag"]:
-                return info
-        except NotFoundError:
-            pass
+        info = await self._find(key)
+        if info is not None and info.version == reply["ETag"]:
+            return info
         told = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         modified = _time(parsedate_to_datetime(told) if told else datetime.now(timezone.utc))
         return ObjectInfo(
@@ -316,8 +330,7 @@ class S3Backend(Backend):
         try:
             reply = await self._call(work, src if when == ALWAYS else dst, _copy_condition(src_version, when), long=True)
         except CloudContentsError as error:
-            code = getattr(error.__cause__, "response", {}).get("Error", {})
-            if code.get("Code") == "InvalidRequest" and "copy source" in code.get("Message", "").lower():
+            if error_code(error) == "InvalidRequest" and "copy source" in str(error.__cause__).lower():
                 raise _TooLarge from error
             if isinstance(error, AlreadyExistsError | ConflictError) and src_version is not None:
                 await self._checked_head(src, 0, src_version)  # tells a stale source from a taken target

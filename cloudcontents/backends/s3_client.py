@@ -135,7 +135,7 @@ class S3Connection:
             if bare is None:
                 self._reached = self._reached or error.response["Error"].get("Code") == "NoSuchKey"
                 raise
-            if bare == 404 and self._reached:
+            if bare not in (400, 401, 403, 404) or (bare == 404 and self._reached):
                 raise
             try:
                 client.list_objects_v2(MaxKeys=1, **self.every)

@@ -97,6 +97,12 @@ def is_bare(error: ClientError) -> int | None:
     return int(code) if code.isdecimal() else None
 
 
+def error_code(error: CloudContentsError) -> str:
+    """What the store itself called a failure; "" where it did not get to that."""
+    cause = error.__cause__
+    return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
+
+
 def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
     answer = error.response.get("Error", {})
     code = str(answer.get("Code", ""))

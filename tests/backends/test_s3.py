@@ -1,10 +1,11 @@
-"""The S3 backend: the suite on MinIO and on moto, and on moto as if it were Amazon's own."""
+"""The S3 backend: the suites on MinIO and on moto, and on moto as if it were Amazon's own."""
 
 import pytest
 
+from cloudcontents import CloudContentsManager
 from cloudcontents.backends import s3_client
 from cloudcontents.registry import open_backend
-from cloudcontents.testing import BackendConformance
+from cloudcontents.testing import BackendConformance, ManagerConformance
 
 MINIO_NAMES = "MinIO refuses empty segments, and '.' and '..' even with blanks around them"
 MOTO_SOURCE = "moto ignores CopySourceIfMatch"
@@ -67,3 +68,11 @@ class TestMotoAsAmazon(OnServer):
         "test_copy_race_of_eight_has_one_winner": MOTO_COPY,
         "test_delete_many_tells_what_failed": MOTO_DELETION,
     }
+
+
+class TestMinioManager(ManagerConformance):
+    @pytest.fixture
+    def manager(self, minio, monkeypatch):
+        for name, value in minio.environment().items():
+            monkeypatch.setenv(name, value)
+        return CloudContentsManager(url=f"s3://{minio.new_bucket()}/team/home")
