@@ -381,6 +381,7 @@ class AzureBackend(Backend):
         return await self._commit(dst, blocks, when, size, source.content_type, source.metadata, digest)
 
     async def _copy_later(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+        """By Copy Blob, which knows no encryption scope."""
         condition = _condition(when, dst)
 
         def work(container: ContainerClient) -> Mapping[str, Any]:
@@ -389,7 +390,7 @@ class AzureBackend(Backend):
                 source_etag=f'"{source.version}"',
                 source_match_condition=MatchConditions.IfNotModified,
                 **condition,
-                **self._azure.write,
+                **self._azure.tier,
             )
 
         reply = await self._azure.call(work, source.key if when == ALWAYS else dst, when)

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential, TokenCredential
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobSasPermissions, ContainerClient, StandardBlobTier, generate_blob_sas
@@ -29,6 +29,9 @@ from cloudcontents.errors import ConfigurationError
 from .azure_errors import failure, is_about_credentials
 from .interface import ALWAYS, When
 from .sdk import SdkThreads
+
+if TYPE_CHECKING:
+    from azure.identity import DefaultAzureCredential
 
 T = TypeVar("T")
 
@@ -76,6 +79,7 @@ class AzureConnection:
         prefix: What the URL has after the container.
         write: Arguments of every call that makes a blob.
         scope: The encryption scope among them, which blocks need too.
+        tier: The tier among them.
 
     Raises:
         ConfigurationError: The URL or an option cannot be.
@@ -94,12 +98,13 @@ class AzureConnection:
         self.scope: dict[str, Any] = {}
         if "encryption_scope" in url.options:
             self.scope["encryption_scope"] = url.options["encryption_scope"]
-        self.write = dict(self.scope)
+        self.tier: dict[str, Any] = {}
         if "tier" in url.options:
             tier = _TIERS.get(url.options["tier"].lower())
             if tier is None:
                 raise ConfigurationError("tier is Hot, Cool or Cold (a blob in the archive tier cannot be read).")
-            self.write["standard_blob_tier"] = tier
+            self.tier["standard_blob_tier"] = tier
+        self.write = {**self.scope, **self.tier}
         self._lock = threading.Lock()
         self._made: _Client | None = None
 
@@ -160,7 +165,7 @@ class AzureConnection:
         with self._lock:
             made, self._made = self._made, None
         if made is not None:
-            await self.threads.run(made.container.close)
+            await self.threads.run(made.close)
         await self.threads.close()
 
     # --- the client ---------------------------------------------------------------------------------------------------------
@@ -190,8 +195,8 @@ class AzureConnection:
         return found
 
     def _connected(self, access: Access) -> _Client:
-        token: TokenCredential | None = None
-        credential: AzureNamedKeyCredential | AzureSasCredential | TokenCredential | None = None
+        token: DefaultAzureCredential | None = None
+        credential: AzureNamedKeyCredential | AzureSasCredential | DefaultAzureCredential | None = None
         if access.key:
             credential = AzureNamedKeyCredential(self.account, access.key)
         elif access.sas:
@@ -222,7 +227,12 @@ class AzureConnection:
 class _Client:
     container: ContainerClient
     access: Access
-    token: TokenCredential | None
+    token: DefaultAzureCredential | None
+
+    def close(self) -> None:
+        self.container.close()
+        if self.token is not None:
+            self.token.close()
 
 
 def patient() -> dict[str, Any]:

@@ -34,7 +34,7 @@ def open_download(blob: BlobClient, key: str, *, start: int, length: int | None,
         condition: The SDK's arguments of a precondition.
     """
     # Without a range the SDK, told that an empty blob has none, asks for it whole.
-    wanted = {"offset": start, "length": length} if start or length is not None else {}
+    wanted: dict[str, Any] = {"offset": start, "length": length} if start or length is not None else {}
     try:
         blob.download_blob(**wanted, raw_response_hook=_take, **condition)
     except _Taken as taken:

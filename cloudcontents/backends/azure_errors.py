@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -167,10 +169,15 @@ def _status(error: HttpResponseError) -> int:
 
 def _code(error: HttpResponseError) -> str:
     # The SDK has it as a member of an enumeration where it knows it, and as text where it does not.
-    code = getattr(error, "error_code", None) or (error.response.headers.get("x-ms-error-code") if error.response is not None else None)
-    return str(getattr(code, "value", code) or "")
+    code = getattr(error, "error_code", None) or _header(error, "x-ms-error-code")
+    return str(getattr(code, "value", code))
 
 
 def _retry_after(error: HttpResponseError) -> float | None:
-    told = error.response.headers.get("retry-after", "") if error.response is not None else ""
+    told = _header(error, "retry-after")
     return float(told) if told.isdecimal() else None
+
+
+def _header(error: HttpResponseError, name: str) -> str:
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    return headers.get(name, "")

@@ -8,12 +8,14 @@ import sys
 import tracemalloc
 
 import pytest
+from azure.core.credentials import AccessToken
+from azure.identity import CredentialUnavailableError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from cloudcontents import CloudContentsManager, redact
 from cloudcontents.backends import azure
 from cloudcontents.backends.azure_client import find_access
-from cloudcontents.backends.interface import IF_ABSENT, IfVersion, SizedStream
+from cloudcontents.backends.interface import ALWAYS, IF_ABSENT, IfVersion, SizedStream
 from cloudcontents.bucket import Bucket, Patience
 from cloudcontents.errors import (
     AlreadyExistsError,
@@ -30,6 +32,7 @@ from cloudcontents.errors import (
     StorageAuthError,
     TruncatedError,
     UnavailableError,
+    UnsupportedError,
 )
 from cloudcontents.registry import open_backend
 from cloudcontents.testing import BackendConformance, ManagerConformance, names
@@ -218,23 +221,19 @@ async def test_what_is_too_large_for_one_request_is_copied_by_blocks(wire, backe
     await backend.copy("a#b", "b", when=IfVersion(copy.version))
 
 
-async def test_a_source_that_changes_while_its_blocks_are_copied_is_not_mixed(backend, monkeypatch):
+async def test_a_source_that_changes_while_its_blocks_are_copied_is_copied_again(backend, monkeypatch):
     monkeypatch.setattr(azure, "ONE_REQUEST", 10)
-    source = await backend.put("a", b"1" * 100)
-    commit = backend._commit
-    checked = backend._checked_head
+    old = await backend.put("a", b"1" * 100)
+    look, changes = backend._checked_head, []
 
-    async def changed(key, start, version):
-        if version == source.version:
-            await backend.put("a", b"2" * 100)
-            source_versions.append(version)
-        return await checked(key, start, version)
+    async def change_first(key, start, if_version):
+        if if_version == old.version:  # the look after the last block
+            changes.append(await backend.put("a", b"2" * 100))
+        return await look(key, start, if_version)
 
-    source_versions = []
-    monkeypatch.setattr(backend, "_checked_head", changed)
-    assert commit is not None
+    monkeypatch.setattr(backend, "_checked_head", change_first)
     await backend.copy("a", "b")
-    assert source_versions == [source.version]
+    assert len(changes) == 1
     assert await read(backend, "b") == b"2" * 100
 
 
@@ -269,6 +268,27 @@ async def test_who_is_overtaken_while_sending_blocks_is_told(backend):
     with pytest.raises(AlreadyExistsError):
         await backend.put("f", SizedStream(chunks(), 18 << 20), when=IF_ABSENT)
     assert await read(backend, "f") == b"faster"
+
+
+async def test_a_copy_that_goes_on_after_its_answer_is_waited_for(backend, monkeypatch):
+    """Azurite is done when it answers; Copy Blob of another store may not be."""
+    source = await backend.put("a", b"hello")
+    call, looks = backend._azure.call, []
+
+    async def pending(work, key="", when=ALWAYS):
+        reply = await call(work, key, when)
+        if isinstance(reply, dict):
+            return {**reply, "copy_status": "pending"}
+        if key == "b" and len(looks) < 2:
+            looks.append(reply.copy.status)
+            reply.copy.status = "pending"
+        return reply
+
+    monkeypatch.setattr(azure, "_COPY_PAUSE", 0)
+    monkeypatch.setattr(backend._azure, "call", pending)
+    copy = await backend.copy("a", "b")
+    assert looks == ["success", "success"]
+    assert (await backend.head("b")).version == copy.version != source.version
 
 
 # --- directories and metadata of other tools ------------------------------------------------------------------------------------
@@ -508,6 +528,44 @@ async def test_a_copy_with_a_sas(azurite, container, monkeypatch):
         await backend.copy("f", "g")
     finally:
         await backend.close()
+
+
+async def test_tier_and_encryption_scope_go_with_each_write(wire, container):
+    backend = open_backend(f"{container}?tier=cool&encryption_scope=mine")
+    wire.answer(400, "InvalidInput", method="PUT")
+    for body in (b"x", stream(bytes(9 << 20))):
+        with pytest.raises(UnsupportedError):
+            await backend.put("f", body)
+    await backend.close()
+    sent = [({name.lower(): value for name, value in found.headers.items()}, found.target) for found in wire.requests]
+    assert len(sent) >= 2
+    assert {headers["x-ms-encryption-scope"] for headers, _ in sent} == {"mine"}
+    assert {headers.get("x-ms-access-tier") for headers, target in sent if "comp=block" not in target} == {"Cool"}
+
+
+async def test_without_any_credential_a_token_is_asked_for(container, monkeypatch):
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    closed = []
+
+    class Identity:
+        def get_token(self, *scopes, **_):
+            assert scopes == ("https://storage.azure.com/.default",)
+            if not tokens:
+                raise CredentialUnavailableError("none of the ways to a token leads to one")
+            return AccessToken(tokens.pop(), 1 << 40)
+
+        def close(self):
+            closed.append(self)
+
+    monkeypatch.setattr("azure.identity.DefaultAzureCredential", Identity)
+    tokens = ["canary"]
+    backend = open_backend("az://account/box")
+    source = backend._azure.source("a b")
+    assert source == {"source_url": "https://account.blob.core.windows.net/box/a%20b", "source_authorization": "Bearer canary"}
+    with pytest.raises(StorageAuthError, match="AZURE_STORAGE_CONNECTION_STRING"):
+        await backend.head("f")
+    await backend.close()
+    assert len(closed) == 1
 
 
 async def test_nothing_found_is_anonymous_over_http(azurite, container, monkeypatch):
