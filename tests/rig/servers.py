@@ -42,6 +42,7 @@ class Server(ABC):
         self.port = 0
         self.buckets: list[str] = []
         self._process: Process | None = None
+        self._own: Any = None
 
     @property
     def endpoint(self) -> str:
@@ -81,12 +82,14 @@ class Server(ABC):
 
     def kill(self) -> None:
         """Kill it (SIGKILL). Safe to repeat."""
+        self._close_own()
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def stop(self) -> None:
         """Stop it in good order. Safe to repeat."""
+        self._close_own()
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -124,6 +127,17 @@ class Server(ABC):
     def make_bucket(self, name: str) -> None:
         """Make a bucket of this name with the store's own SDK."""
         raise NotImplementedError(f"{self.name} has no buckets")
+
+    def own_client(self) -> Any:
+        """One client that is kept for making buckets: a new one for each takes half a second on a busy machine."""
+        if self._own is None:
+            self._own = self.client()
+        return self._own
+
+    def _close_own(self) -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
 
     def client(self, url: str | None = None) -> Any:
         """A new client of the store's own SDK, without retries, for this server or a proxy's URL. Close it."""
@@ -167,11 +181,7 @@ class _S3(Server):
         self.secret_key = secrets.token_hex(16)
 
     def make_bucket(self, name: str) -> None:
-        client = self.client()
-        try:
-            client.create_bucket(Bucket=name)
-        finally:
-            client.close()
+        self.own_client().create_bucket(Bucket=name)
 
     def client(self, url: str | None = None) -> Any:
         import boto3
@@ -255,11 +265,7 @@ class FakeGcs(Server):
         return answers(self.port, "/_internal/healthcheck")
 
     def make_bucket(self, name: str) -> None:
-        client = self.client()
-        try:
-            client.create_bucket(name)
-        finally:
-            client.close()
+        self.own_client().create_bucket(name)
 
     def client(self, url: str | None = None) -> Any:
         from google.auth.credentials import AnonymousCredentials
@@ -317,8 +323,7 @@ class Azurite(Server):
         return answers(self.port, "/", header=("Server", "Azurite-Blob"))
 
     def make_bucket(self, name: str) -> None:
-        with self.client() as client:
-            client.create_container(name)
+        self.own_client().create_container(name)
 
     def client(self, url: str | None = None) -> Any:
         from azure.storage.blob import BlobServiceClient
