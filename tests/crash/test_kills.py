@@ -66,6 +66,10 @@ def check(played, operation):
         # A new notebook's first checkpoint is made after it is saved: a crash between the two leaves it without.
         optional = kept(side).keys() - kept(before).keys() if operation == "save_new" and not case["acknowledged"] else set()
         wanted = {key: text for key, text in kept(side).items() if key not in optional or key in kept(found)}
+        if operation.endswith("for_good") and not case["acknowledged"]:
+            # They go after the files, and not in the same journal entry: a crash may leave some of what belonged to deleted files.
+            assert kept(found).items() <= kept(before).items(), where
+            wanted = kept(found)
         assert kept(found) == wanted, f"{where}: checkpoints: {differences(found, before, after)}"
         assert trash(side).items() <= trash(found).items(), f"{where}: the trash lost something"
         if case["acknowledged"]:
@@ -99,13 +103,13 @@ def test_saves(play, store):
 
 @STORES
 def test_a_sample_of_the_rest(play, store):
-    for operation, played in play(store, MOVES + REST, only=4).items():
+    for operation, played in play(store, MOVES + REST, only=3).items():
         assert check(played, operation)["finished"], operation
 
 
 @STORES
 def test_a_sample_of_crashes_during_recovery(play, store):
-    for operation, played in play(store, ["rename_dir", "trash_dir"], again=True, only=4).items():
+    for operation, played in play(store, ["rename_dir", "trash_dir"], again=True, only=3).items():
         check(played, operation)
 
 
