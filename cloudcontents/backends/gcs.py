@@ -22,6 +22,7 @@ from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
     ConfigurationError,
     ConflictError,
+    InvalidContentError,
     InvalidPathError,
     NotFoundError,
     RangeError,
@@ -176,6 +177,8 @@ class GcsBackend(Backend):
     ) -> ObjectInfo:
         """See `Backend.put`. One request up to 8 MiB; beyond it an upload session, one part at a time."""
         _check_name(key)
+        if content_type is not None and not (content_type.isascii() and content_type.isprintable()):
+            raise InvalidContentError("A content type is printable ASCII.")
         described = {"name": key, "contentType": content_type or "application/octet-stream", "metadata": dict(metadata or {})}
         if self._class is not None:
             described["storageClass"] = self._class

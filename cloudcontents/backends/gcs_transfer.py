@@ -58,7 +58,7 @@ def multipart(described: Mapping[str, Any], data: bytes) -> tuple[str, bytes]:
     """An object's description and its bytes as one body; returns its content type and itself."""
     boundary = secrets.token_hex(24)
     head = f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(described)}\r\n"
-    middle = f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    middle = f"--{boundary}\r\nContent-Type: {described['contentType']}\r\n\r\n"
     return f"multipart/related; boundary={boundary}", b"".join((head.encode(), middle.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
 
 
