@@ -12,10 +12,10 @@ from tornado.web import HTTPError
 from cloudcontents.backends.interface import IfVersion, SizedStream
 from cloudcontents.bucket import Bucket
 from cloudcontents.checkpoints import BucketCheckpoints
-from cloudcontents.transfer import transfer as copy_over
 from cloudcontents.errors import ChecksumError, ConflictError
 from cloudcontents.keys import companion_prefix
 from cloudcontents.registry import open_backend
+from cloudcontents.transfer import transfer as copy_over
 
 PIECE = random.Random(7).randbytes(1 << 20)
 
