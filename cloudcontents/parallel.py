@@ -21,8 +21,8 @@ async def for_each(items: Iterable[T] | AsyncGenerator[T, None], work: Callable[
 
     Items are drawn only as places become free, so an endless iterable takes bounded memory.
 
-    After a failure nothing more is begun, and what is under way runs to its end: a write that was cancelled may still be done by its thread,
-    after its caller has cleaned up.
+    After a failure nothing more is begun, and what is under way runs to its end: a write that was cancelled may still be done by its
+    thread, after its caller has cleaned up.
 
     Raises:
         Exception: The first failure, after the others have ended.
