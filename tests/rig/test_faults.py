@@ -181,6 +181,22 @@ def test_a_body_is_cut(objects, proxy, store, reset):
     assert objects.get("a") == data
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_cut_is_an_end_or_a_reset(moto, faultproxy, reset):
+    proxy = faultproxy(moto)
+    objects = Objects(moto, proxy.url)
+    objects.put("a", bytes(1000))
+    url = urlsplit(objects.client.generate_presigned_url("get_object", Params={"Bucket": objects.bucket, "Key": "a"}))
+    objects.client.close()
+    proxy.truncate(10, reset=reset, method="GET")
+    with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port), timeout=60) as client:
+        client.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+        with pytest.raises(ConnectionResetError) if reset else contextlib.nullcontext():
+            while client.recv(4096):
+                pass
+    assert (proxy.requests[-1].status, proxy.requests[-1].received) == (200, 10)
+
+
 def test_one_bit_of_a_reply_is_flipped(objects, proxy, store):
     data = bytes(1000)
     objects.put("a", data)
