@@ -251,3 +251,15 @@ async def test_what_was_saved_after_a_crashed_deletion_stays(server, taker, file
     await taker.bucket.put("exp/f1.txt", b"saved since")
     assert len(await taker.tree.recover()) == 1
     assert files.found() == {"exp/f1.txt": b"saved since"}
+
+
+async def test_what_somebody_wrote_under_the_new_name_stays_and_so_does_the_old(server, taker, files, crash, store):
+    await files(taker)
+    peer = server(9, dead=True)
+    assert not await crash(peer, peer.tree.rename("exp", "moved"))
+    assert "moved/f1.txt" not in store.snapshot()
+    await taker.bucket.put("moved/f1.txt", b"theirs")
+    (line,) = await taker.tree.recover()
+    assert "1 objects stay" in line
+    assert files.found() == {**MOVED, "moved/f1.txt": b"theirs", "exp/f1.txt": FILES["exp/f1.txt"]}
+    assert entries(store) == []
