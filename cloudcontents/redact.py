@@ -29,7 +29,7 @@ _HARMLESS_NAME = re.compile(r"(_FILE|_PATH|_URI|_URL|_NAME|_MODE|_ACCOUNT)\Z|\AG
 # A text without any of these holds nothing that the patterns below look for. Lower case.
 _TRIGGERS = (
     *("sig", "secret", "token", "key", "passw", "pwd", "auth", "bearer", "basic ", "credential", "-----begin", "x-amz", "x-goog"),
-    *("x-ms-", "accessid", "@", "akia", "asia", "ya29.", "eyj", "==", "sas", "xsrf", "cookie", "connection"),
+    *("x-ms-", "accessid", "@", "akia", "asia", "ya29.", "eyj", "==", "sas", "xsrf", "cookie", "connection", "upload_id"),
 )
 
 _QUOTE = r"\\?[\"']"
@@ -44,7 +44,7 @@ _SCHEME = re.compile(
 _PARAMETER = re.compile(rf"\b(X-(?:Amz|Goog)-[A-Za-z-]{{1,64}}{_SEPARATOR}){_VALUE}", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
     r"((?:secret|passw(?:or)?d|pwd|passphrase|token|api[_-]?key|account[_-]?key|access[_-]?key|private[_-]?key|shared[_-]?key"
-    r"|access[_-]?id|signature|\bsig|credential|connection[_-]?string|shared[_-]?access[_-]?signature|\bsas|xsrf)"
+    r"|access[_-]?id|signature|\bsig|credential|connection[_-]?string|shared[_-]?access[_-]?signature|\bsas|xsrf|\bupload_id)"
     rf"[\w-]{{0,64}}{_SEPARATOR})(?!(?:None|null|True|False)\b)({_VALUE})",
     re.IGNORECASE,
 )

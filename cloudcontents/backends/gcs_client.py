@@ -15,9 +15,9 @@ from urllib.parse import quote, urlsplit
 
 import google.auth
 import requests
-from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials, CredentialsWithQuotaProject
 from google.cloud.storage import Client
+from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from cloudcontents.config import StoreUrl
@@ -130,6 +130,7 @@ class GcsClient:
                     client_options={"api_endpoint": self._endpoint} if self._endpoint else None,
                 )
                 session = client._http
+                session.hooks["response"].append(_read_refusal)
                 if not session.is_mtls:
                     for scheme in ("https://", "http://"):
                         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
@@ -148,9 +149,9 @@ class GcsClient:
             credentials, _ = google.auth.default(scopes=_SCOPES)
         else:
             try:
-                credentials, _ = google.auth.load_credentials_from_file(keyfile, scopes=_SCOPES)
-            except (auth.DefaultCredentialsError, OSError, ValueError) as error:
-                raise ConfigurationError("The file that keyfile names cannot be read, or holds no credentials of Google Cloud.") from error
+                credentials = service_account.Credentials.from_service_account_file(keyfile, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+            except (OSError, ValueError) as error:
+                raise ConfigurationError("The file that keyfile names cannot be read, or is no service account's key.") from error
         if self._payer is not None and isinstance(credentials, CredentialsWithQuotaProject):
             return credentials.with_quota_project(self._payer)  # type: ignore[no-untyped-call]
         return credentials
@@ -158,6 +159,12 @@ class GcsClient:
     @property
     def _plain(self) -> bool:
         return (self._endpoint or "").startswith("http://")
+
+
+def _read_refusal(response: requests.Response, **_: object) -> None:
+    """Read an error's body at once: the session, when it asks again with new credentials, leaves the first reply open."""
+    if response.status_code >= 400:
+        _ = response.content
 
 
 def _endpoint(url: StoreUrl) -> str | None:
