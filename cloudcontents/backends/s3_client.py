@@ -48,7 +48,7 @@ OPTIONS = frozenset(
 )
 
 #: Seconds to wait for the next byte of a reply; while the store copies or joins parts, none comes.
-_READ, _READ_LONG = 60, 600
+_READ, _READ_LONG = 25, 600
 
 #: What boto3 takes for a bucket's name, without its ARNs.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
@@ -234,6 +234,8 @@ def _client_config(url: StoreUrl, *, path_style: bool) -> Config:
         signature_version=UNSIGNED if url.flag("anonymous") else None,
         connect_timeout=10,
         read_timeout=_READ,
+        # A line that died in silence is noticed, and time is left for another try.
+        tcp_keepalive=True,
         # Retries are `Bucket`'s affair: here one more try would make a lost reply look like a conflict.
         retries={"total_max_attempts": 1, "mode": "standard"},
         # A connection for each thread, and some for bodies that are being read.

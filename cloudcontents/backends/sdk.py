@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
+
+from cloudcontents.errors import TruncatedError
+from cloudcontents.keys import show
 
 from .interface import ObjectInfo, Reader
 
@@ -15,8 +19,10 @@ T = TypeVar("T")
 #: Threads of one backend: more do not move bytes faster, since the SDKs' own code holds the interpreter.
 THREADS = 8
 
-#: Bytes read from a stream at once.
-PIECE = 1 << 20
+#: Bytes read from a stream at once: few at first, more while they come fast. A read ends when it has them all, and a slow line must show
+#: that it is alive.
+FIRST_PIECE, PIECE = 1 << 16, 1 << 20
+_FAST, _SLOW = 0.1, 1.0
 
 
 class SdkThreads:
@@ -68,7 +74,7 @@ class BlockingStream(Protocol):
 
 
 class SdkReader(Reader):
-    """A reader over an SDK's blocking stream, one piece in memory and the next one on its way.
+    """A reader over an SDK's blocking stream, one piece in memory.
 
     Args:
         threads: Where the stream is read.
@@ -94,15 +100,18 @@ class SdkReader(Reader):
         self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self.length
+        left, size = self.length, FIRST_PIECE
         while left:
+            started = time.monotonic()
             try:
-                piece = await self._threads.run(lambda: self._stream.read(min(PIECE, left)))  # noqa: B023 - awaited at once
+                piece = await self._threads.run(lambda: self._stream.read(min(size, left)))  # noqa: B023 - awaited at once
             except Exception as error:
                 raise self._translate(error) from error
             if not piece:
-                return  # ended early; whoever counts says so
+                raise TruncatedError(f"The store sent {self.length - left} of {self.length} bytes of {show(self.info.key)}; try again.")
             left -= len(piece)
+            took = time.monotonic() - started
+            size = min(size * 2, PIECE) if took < _FAST else max(size // 2, FIRST_PIECE // 4) if took > _SLOW else size
             yield piece
 
     async def aclose(self) -> None:
