@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from cloudcontents.backends import Backend
 from cloudcontents.errors import NotFoundError
 from cloudcontents.registry import open_backend
 
@@ -22,6 +23,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from anywhere, also where a loop is running."""
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, coroutine).result()
+
+
+def ask(url: str, call: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
+    """Make one call to a bucket, and close it."""
+
+    async def asked() -> T:
+        backend = open_backend(url)
+        try:
+            return await call(backend)
+        finally:
+            await backend.close()
+
+    return run(asked())
 
 
 class BucketPath:
@@ -67,7 +81,7 @@ class BucketPath:
         return str(self)
 
     def write_bytes(self, data: bytes) -> int:
-        run(open_backend(self.url).put(self.key, data))
+        ask(self.url, lambda backend: backend.put(self.key, data))
         return len(data)
 
     def write_text(self, data: str, encoding: str = "utf-8") -> int:
@@ -75,7 +89,7 @@ class BucketPath:
 
     def is_file(self) -> bool:
         try:
-            run(open_backend(self.url).head(self.key))
+            ask(self.url, lambda backend: backend.head(self.key))
         except NotFoundError:
             return False
         return True
@@ -83,7 +97,7 @@ class BucketPath:
     def is_dir(self) -> bool:
         if not self.key:
             return True
-        page = run(open_backend(self.url).list(f"{self.key}/", page_size=1))
+        page = ask(self.url, lambda backend: backend.list(f"{self.key}/", page_size=1))
         return bool(page.objects or page.prefixes)
 
     def exists(self) -> bool:
@@ -94,4 +108,4 @@ class BucketPath:
             if not exist_ok:
                 raise FileExistsError(str(self))
             return
-        run(open_backend(self.url).put(f"{self.key}/", b""))
+        ask(self.url, lambda backend: backend.put(f"{self.key}/", b""))

@@ -3,6 +3,7 @@
     python tests/upstream/run.py server memory
     python tests/upstream/run.py collaboration file -x
     python tests/upstream/run.py server file test_up_api.py::test_rename
+    python tests/upstream/run.py server minio
 
 Upstream's suites are packages called `tests` and bring pytest settings of their own, so each runs as a pytest process by itself. Further
 arguments go to pytest; a run that selects (`-k`, `-m`, `::`) does not check how many tests passed, a whole run does.
@@ -22,6 +23,12 @@ from sdist import unpacked_sdist
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+
+from rig.together import SERVERS, Rig  # noqa: E402
+
+#: The URL of a bucket, by the protocol of its server.
+URLS = {"s3": "s3://{bucket}", "gcs": "gs://{bucket}", "azure": "az://{account}/{bucket}"}
 PACKAGES = {"server": "jupyter_server", "collaboration": "jupyter_server_ydoc"}
 
 
@@ -29,7 +36,7 @@ def main() -> int:
     """Fetch the suite, run pytest on it, and return pytest's exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", choices=PACKAGES)
-    parser.add_argument("store", choices=["memory", "file"])
+    parser.add_argument("store", choices=["memory", "file", *(set(SERVERS) - {"toxiproxy"})])
     options, pytest_arguments = parser.parse_known_args()
 
     if "pytest-asyncio" in {found.name for found in importlib.metadata.distributions()}:
@@ -50,7 +57,12 @@ def main() -> int:
     if not named:
         chosen.append(str(suite))
     # Collaboration writes a database into the working directory.
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, Rig(PROJECT / "test-results" / "rig") as rig:
+        if options.store in SERVERS:
+            server = rig.server(options.store)
+            environment |= server.environment()
+            url = URLS[server.dialect].format(bucket=server.new_bucket(), account=getattr(server, "account", ""))
+            environment["CLOUDCONTENTS_UPSTREAM_BUCKET"] = url
         return subprocess.run([*command, *chosen], cwd=scratch, env=environment, check=False).returncode
 
 

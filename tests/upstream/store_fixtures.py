@@ -11,8 +11,9 @@ from bucket_path import BucketPath
 
 from cloudcontents import CloudContentsManager
 
-#: `memory` or `file`; run.py says it.
+#: `memory`, `file` or the name of a server of the rig, and then the bucket on that one; run.py says it.
 STORE = os.environ["CLOUDCONTENTS_UPSTREAM_STORE"]
+BUCKET = os.environ.get("CLOUDCONTENTS_UPSTREAM_BUCKET")
 
 
 class PathedManager(CloudContentsManager):
@@ -23,8 +24,11 @@ class PathedManager(CloudContentsManager):
 
 
 def store_url(directory: Path) -> str:
-    """A bucket for one test: the directory itself, or a store in memory that is named for it."""
-    return directory.as_uri() if STORE == "file" else f"memory://{directory.parent.name}-{directory.name}"
+    """A bucket for one test: the directory itself, or a store in memory or a prefix of a real bucket that is named for it."""
+    name = f"{directory.parent.name}-{directory.name}"
+    if BUCKET:
+        return f"{BUCKET}/{name}"
+    return directory.as_uri() if STORE == "file" else f"memory://{name}"
 
 
 def store_path(directory: Path) -> Any:
