@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.storage.blob import BlobBlock, BlobPrefix, BlobProperties, BlobType, ContainerClient, ContentSettings
+from azure.storage.blob import BlobBlock, BlobProperties, BlobType, ContainerClient, ContentSettings
 
 from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
@@ -35,6 +35,7 @@ from cloudcontents.parallel import for_each
 from .azure_client import ONE_REQUEST, AzureConnection, patient
 from .azure_download import open_download
 from .azure_errors import answer, failure
+from .azure_listing import list_page
 from .azure_names import check_readable, check_writable, is_holdable, metadata_of, written_metadata
 from .body import BodyCheck, read_whole
 from .interface import (
@@ -46,7 +47,6 @@ from .interface import (
     IfVersion,
     ObjectInfo,
     Page,
-    PrefixInfo,
     Reader,
     SizedStream,
     When,
@@ -108,23 +108,12 @@ class AzureBackend(Backend):
     # --- reading ------------------------------------------------------------------------------------------------------------
 
     async def list(self, prefix: str, *, delimiter: str | None = None, page_token: str | None = None, page_size: int | None = None) -> Page:
-        """See `Backend.list`. Metadata are asked for, since they alone tell the directories of data-lake tools."""
+        """See `Backend.list`."""
         if delimiter not in (None, "/"):
             raise UnsupportedError("Listings are delimited by '/' or not at all.")
         if not is_holdable(prefix):
             return Page(())
-        arguments: dict[str, Any] = {"name_starts_with": prefix, "include": ["metadata"], "results_per_page": min(page_size or 1000, 1000)}
-
-        def work(container: ContainerClient) -> Page:
-            found = container.walk_blobs(**arguments, delimiter="/") if delimiter else container.list_blobs(**arguments)
-            pages: Any = found.by_page(page_token)
-            entries = list(next(pages))
-            # Each store orders names that few have in its own way.
-            objects = sorted((_info(e.name, e) for e in entries if isinstance(e, BlobProperties)), key=lambda info: info.key.encode())
-            prefixes = sorted((e.name for e in entries if isinstance(e, BlobPrefix)), key=str.encode)
-            return Page(objects, [PrefixInfo(name) for name in prefixes], pages.continuation_token or None)
-
-        return await self._azure.call(work)
+        return await self._azure.call(lambda c: list_page(c, prefix, delimiter=delimiter, token=page_token, size=page_size))
 
     async def head(self, key: str) -> ObjectInfo:
         """See `Backend.head`."""

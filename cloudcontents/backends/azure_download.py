@@ -1,8 +1,4 @@
-"""A download from Azure as one request whose body is read as a stream.
-
-The SDK's `download_blob` reads the first piece into memory before it returns, asks once more for each further piece, and tries again by
-itself. Its documented `raw_response_hook` sees the reply before any of that; here it takes the reply away.
-"""
+"""A download from Azure as one request whose body is read as a stream."""
 
 from __future__ import annotations
 
@@ -18,9 +14,8 @@ from cloudcontents.errors import ChecksumError
 from cloudcontents.keys import show
 
 from .azure_names import metadata_of
+from .azure_replies import taken
 from .interface import ObjectInfo
-
-_FOUND = (200, 206)
 
 
 def open_download(blob: BlobClient, key: str, *, start: int, length: int | None, condition: Mapping[str, Any]) -> Download:
@@ -35,11 +30,7 @@ def open_download(blob: BlobClient, key: str, *, start: int, length: int | None,
     """
     # Without a range the SDK, told that an empty blob has none, asks for it whole.
     wanted: dict[str, Any] = {"offset": start, "length": length} if start or length is not None else {}
-    try:
-        blob.download_blob(**wanted, raw_response_hook=_take, **condition)
-    except _Taken as taken:
-        return Download(taken.reply, key)
-    raise RuntimeError("the SDK did not show its reply")  # pragma: no cover
+    return Download(taken(lambda hook: blob.download_blob(**wanted, raw_response_hook=hook, **condition)), key)
 
 
 class Download:
@@ -95,16 +86,3 @@ class Download:
     def close(self) -> None:
         """Give the connection back."""
         self._reply.internal_response.close()
-
-
-class _Taken(Exception):
-    """Carries the reply out of the SDK."""
-
-    def __init__(self, reply: Any) -> None:
-        super().__init__("taken")
-        self.reply = reply
-
-
-def _take(response: Any) -> None:
-    if response.http_response.status_code in _FOUND:
-        raise _Taken(response.http_response)
