@@ -19,7 +19,7 @@ from nbformat.v4 import new_notebook
 from . import keys
 from .backends.interface import ObjectInfo
 from .errors import InvalidContentError, WrongTypeError
-from .tree import Entry, Listing
+from .lookup import Entry, Listing
 
 Model = dict[str, Any]
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from jupyter_server.services.contents.checkpoints import AsyncCheckpoints, AsyncGenericCheckpointsMixin
-from tornado.web import HTTPError
 from traitlets import Int, Unicode
 
 from .. import keys
+from ..answers import verb
 from ..backends.interface import IF_ABSENT, IfVersion, Reader
 from ..bucket import Bucket
 from ..errors import (
@@ -41,24 +40,6 @@ _REMEMBERED = 10_000
 
 #: Checkpoints of the same size that a restore asks the store about before it keeps what it replaces.
 _COMPARED = 4
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _http(
-    method: Callable[Concatenate[BucketCheckpoints, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[BucketCheckpoints, P], Coroutine[Any, Any, T]]:
-    """Errors of ours become `HTTPError`: JupyterLab shows the message of one, and "Unhandled error" for anything else."""
-
-    @functools.wraps(method)
-    async def answer(self: BucketCheckpoints, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(self, *args, **kwargs)
-        except CloudContentsError as error:
-            raise HTTPError(error.http_status, error.message) from error
-
-    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +104,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
 
     # --- the Contents API -----------------------------------------------------------------------------------------------
 
-    @_http
+    @verb
     async def create_checkpoint(self, contents_mgr: Any, path: str) -> dict[str, Any]:
         """Keep the file as it is now, then let go of what retention no longer keeps.
 
@@ -143,7 +124,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         await self._prune_if_due(home)
         return made.model
 
-    @_http
+    @verb
     async def restore_checkpoint(self, contents_mgr: Any, checkpoint_id: str, path: str) -> None:
         """Make the file what it was at a checkpoint.
 
@@ -181,7 +162,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         else:
             await publish(file.api, restored)
 
-    @_http
+    @verb
     async def list_checkpoints(self, path: str) -> list[dict[str, Any]]:
         """The checkpoints of a file, oldest first; empty for what has none. One request.
 
@@ -191,13 +172,13 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         every = await self._all(self._home(path))
         return [] if all(checkpoint.undo for checkpoint in every) else [checkpoint.model for checkpoint in every]
 
-    @_http
+    @verb
     async def delete_checkpoint(self, checkpoint_id: str, path: str) -> None:
         """Delete one checkpoint; 404 where there is none of that id."""
         home = self._home(path, write=True)
         await home.bucket.delete(home.key(await self._find(home, checkpoint_id, path)))
 
-    @_http
+    @verb
     async def rename_checkpoint(self, checkpoint_id: str, old_path: str, new_path: str) -> None:
         """Move one checkpoint from a file to another one; it keeps its id and time.
 
@@ -209,7 +190,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
 
     # --- beyond the Contents API ------------------------------------------------------------------------------------------
 
-    @_http
+    @verb
     async def name_checkpoint(self, checkpoint_id: str, name: str, path: str) -> dict[str, Any]:
         """Give a checkpoint a name of one's own (letters, digits, ``_``, ``-``; at most 48): its id from then on.
 
@@ -224,13 +205,13 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         await self._move(home, checkpoint, home, named)
         return named.model
 
-    @_http
+    @verb
     async def open_checkpoint(self, checkpoint_id: str, path: str) -> Reader:
         """Open what a checkpoint holds, for reading; 404 where there is none of that id. Close the reader."""
         home = self._home(path)
         return await home.bucket.get(home.key(await self._find(home, checkpoint_id, path)))
 
-    @_http
+    @verb
     async def rename_all_checkpoints(self, old_path: str, new_path: str) -> None:
         """Move the checkpoints of a file, or of a directory and everything below it; the target's own old ones go.
 
@@ -252,7 +233,7 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
                 await transfer(old.bucket, info, new.bucket, target + info.key.removeprefix(source))
             await old.tree.delete_prefix(source)
 
-    @_http
+    @verb
     async def delete_all_checkpoints(self, path: str) -> None:
         """Delete the checkpoints of a file, or of a directory and everything below it. Safe to repeat."""
         home = self._home(path, write=True, hidden=True)
@@ -272,22 +253,22 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
 
     # --- the generic path: any other contents manager ------------------------------------------------------------------------
 
-    @_http
+    @verb
     async def create_file_checkpoint(self, content_: str, format: str | None, path: str) -> dict[str, Any]:
         """Keep a file's content, text or base64."""
         return await self._put(await content.encode_file(content_, format), path)
 
-    @_http
+    @verb
     async def create_notebook_checkpoint(self, nb: Any, path: str) -> dict[str, Any]:
         """Keep a notebook."""
         return await self._put(await content.encode_notebook(nb), path)
 
-    @_http
+    @verb
     async def get_file_checkpoint(self, checkpoint_id: str, path: str) -> dict[str, Any]:
         """A checkpoint as a file model: text, or base64 where it is not UTF-8."""
         return await content.decode_file(await self._read(checkpoint_id, path))
 
-    @_http
+    @verb
     async def get_notebook_checkpoint(self, checkpoint_id: str, path: str) -> dict[str, Any]:
         """A checkpoint as a notebook model."""
         return await content.decode_notebook(await self._read(checkpoint_id, path), path)

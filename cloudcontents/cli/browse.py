@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import keys
 from ..errors import CloudContentsError, InvalidPathError, NotFoundError, WrongTypeError
+from ..lookup import Entry
 from ..namespace import COMPANIONS
-from ..tree import Entry
 from .console import note, out, table
 from .places import Place, open_places
 from .sides import BucketSide

@@ -21,8 +21,9 @@ from tornado import web
 
 from ..errors import InvalidPathError, NotFoundError, WrongTypeError
 from ..keys import show, split
+from ..lookup import Entry
 from ..namespace import Location
-from ..tree import Entry, Tree
+from ..tree import Tree
 from .base import api_path
 from .stream import PIECE, StreamHandler
 

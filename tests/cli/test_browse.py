@@ -2,7 +2,7 @@
 
 import subprocess
 
-from cloudcontents.tree import LISTING_LIMIT
+from cloudcontents.lookup import LISTING_LIMIT
 
 
 def test_ls(command, bucket):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cloudcontents.backends import ALWAYS, ObjectInfo
-from cloudcontents.tree import LISTING_LIMIT
+from cloudcontents.lookup import LISTING_LIMIT
 
 
 @pytest.fixture(scope="module")
