@@ -135,7 +135,7 @@ class BucketSide(Side):
         while waiting:
             at = waiting.pop()
             seen: set[str] = set()
-            async with contextlib.aclosing(self.tree.scan(at)) as entries:  # type: ignore[type-var]
+            async with contextlib.aclosing(self.tree.scan(at)) as entries:
                 async for entry in entries:
                     if entry.kind == "directory":
                         if entry.path in seen:
