@@ -2,22 +2,17 @@
 
 Every call runs in the backend's own threads. The version of an object is its ETag, without its quotes; all preconditions are the
 store's. A copy is Put Blob From URL, above 5,000 MiB blocks from the URL; both are done when they are answered, and atomic. Only a store
-that answers that it has neither (Azurite) is asked for Copy Blob, which may go on after its answer.
+that answers that it lacks the first (Azurite) is asked for Copy Blob, which may go on after its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import math
-import re
-import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.storage.blob import BlobBlock, BlobProperties, BlobType, ContainerClient, ContentSettings
+from azure.storage.blob import BlobProperties, BlobType, ContainerClient, ContentSettings
 
 from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
@@ -37,6 +32,7 @@ from .azure_download import open_download
 from .azure_errors import answer, failure
 from .azure_listing import list_page
 from .azure_names import check_readable, check_writable, is_holdable, metadata_of, written_metadata
+from .azure_writes import BLOCK, MOST_BYTES, BlockUpload, condition, is_plain_version, md5_of, stored
 from .body import BodyCheck, read_whole
 from .interface import (
     ALWAYS,
@@ -54,21 +50,12 @@ from .interface import (
 from .prefix import PrefixBackend
 from .sdk import EmptyStream, SdkReader
 
-_BLOCK = 8 * 2**20
-#: The store takes 50,000 blocks.
-_MOST_BLOCKS = 49_000
-#: Blocks of one upload on their way at once.
-_WIDTH = 4
-#: Bytes of one block that the store copies by itself.
-_COPIED_BLOCK = 256 * 2**20
 #: Blobs of one batch.
 _BATCH = 256
 #: Looks at a source that changes while it is copied.
 _LOOKS = 3
 #: Seconds between two looks at a copy that goes on after its answer.
 _COPY_PAUSE = 0.5
-
-_PLAIN_VERSION = re.compile(r"[\x21\x23-\x7e]{1,256}\Z")
 
 
 def open_azure(url: StoreUrl) -> Backend:
@@ -92,7 +79,7 @@ class AzureBackend(Backend):
     """
 
     # A backslash would become a slash.
-    capabilities = Capabilities(max_object_bytes=_MOST_BLOCKS * 4_000 * 2**20, refused_characters="\\")
+    capabilities = Capabilities(max_object_bytes=MOST_BYTES, refused_characters="\\")
 
     def __init__(self, url: StoreUrl) -> None:
         self._azure = AzureConnection(url)
@@ -131,10 +118,10 @@ class AzureBackend(Backend):
             info = await self._checked_head(key, start, if_version)
             start, if_version = max((info.size or 0) + start, 0), if_version or info.version
         when = IfVersion(if_version) if if_version is not None else ALWAYS
-        condition = _condition(when, key)
+        arguments = condition(when, key)
         try:
             download = await self._azure.call(
-                lambda c: open_download(c.get_blob_client(key), key, start=start, length=length, condition=condition), key, when
+                lambda c: open_download(c.get_blob_client(key), key, start=start, length=length, condition=arguments), key, when
             )
         except RangeError:
             if start > 0:
@@ -170,10 +157,10 @@ class AzureBackend(Backend):
     ) -> ObjectInfo:
         """See `Backend.put`. One request; a large stream goes as blocks, which nobody sees before they are committed."""
         check_writable(key)
-        if isinstance(body, SizedStream) and body.size > _BLOCK:
+        if isinstance(body, SizedStream) and body.size > BLOCK:
             return await self._put_blocks(key, body, when, content_type, metadata, checksum)
         data, _ = await read_whole(body, checksum)
-        condition = _condition(when, key)
+        arguments = condition(when, key)
 
         def work(container: ContainerClient) -> ObjectInfo:
             reply = container.get_blob_client(key).upload_blob(
@@ -184,87 +171,28 @@ class AzureBackend(Backend):
                 validate_content=True,
                 content_settings=ContentSettings(content_type=content_type),
                 metadata=written_metadata(key, metadata),
-                **condition,
+                **arguments,
                 **self._azure.write,
             )
-            return _stored(key, reply, len(data), content_type, metadata, bytes(reply.get("content_md5") or b""))
+            return stored(key, reply, len(data), content_type, metadata, bytes(reply.get("content_md5") or b""))
 
         return await self._azure.call(work, key, when)
 
     async def _put_blocks(
         self, key: str, body: SizedStream, when: When, content_type: str | None, metadata: Mapping[str, str] | None, checksum: str | None
     ) -> ObjectInfo:
-        size = max(_BLOCK, math.ceil(body.size / _MOST_BLOCKS))
+        blocks = BlockUpload(self._azure, key)
         check = BodyCheck(body.size, checksum, hashed=checksum is not None)
-        whole = hashlib.md5(usedforsecurity=False)
-        blocks = _Blocks()
-
-        def update(piece: bytes) -> None:
-            check.update(piece)
-            whole.update(piece)
-
-        under_way: set[asyncio.Task[None]] = set()
-        try:
-            held = bytearray()
-            async for piece in body.chunks:
-                await self._azure.threads.run(lambda: update(piece))  # noqa: B023 - awaited at once
-                held += piece
-                while len(held) >= size:
-                    data, held = bytes(held[:size]), held[size:]
-                    if len(under_way) >= _WIDTH:
-                        finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                        for task in finished:
-                            task.result()
-                    under_way.add(asyncio.ensure_future(self._stage(key, blocks.new(), data)))
-            check.finish()
-            if held:
-                under_way.add(asyncio.ensure_future(self._stage(key, blocks.new(), bytes(held))))
-            await asyncio.gather(*under_way)
-        except BaseException:
-            # The store drops blocks that nobody commits after a week; there is no call for it.
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-            raise
-        return await self._commit(key, blocks, when, body.size, content_type, metadata, whole.digest())
-
-    async def _stage(self, key: str, block: str, data: bytes) -> None:
-        def work(container: ContainerClient) -> None:
-            container.get_blob_client(key).stage_block(block, data, length=len(data), validate_content=True, **self._azure.scope)
-
-        await self._azure.call(work, key)
-
-    async def _commit(
-        self,
-        key: str,
-        blocks: _Blocks,
-        when: When,
-        size: int,
-        content_type: str | None,
-        metadata: Mapping[str, str] | None,
-        digest: bytes,
-    ) -> ObjectInfo:
-        condition = _condition(when, key)
-
-        def work(container: ContainerClient) -> ObjectInfo:
-            reply = container.get_blob_client(key).commit_block_list(
-                [BlobBlock(block) for block in blocks.names],
-                content_settings=ContentSettings(content_type=content_type, content_md5=bytearray(digest) if digest else None),
-                metadata=written_metadata(key, metadata),
-                **condition,
-                **self._azure.write,
-            )
-            return _stored(key, reply, size, content_type, metadata, digest)
-
-        return await self._azure.call(work, key, when)
+        digest = await blocks.send(body, check)
+        return await blocks.commit(when, body.size, content_type, metadata, digest)
 
     async def delete(self, key: str, *, if_version: str | None = None) -> None:
         """See `Backend.delete`."""
         when = IfVersion(if_version) if if_version is not None else ALWAYS
-        condition = _condition(when, key)
+        arguments = condition(when, key)
         try:
             check_readable(key)
-            await self._azure.call(lambda c: c.get_blob_client(key).delete_blob(**condition), key, when)
+            await self._azure.call(lambda c: c.get_blob_client(key).delete_blob(**arguments), key, when)
         except NotFoundError:
             if if_version is not None:
                 raise ConflictError(f"{show(key)} is gone; it was deleted or renamed meanwhile.") from None
@@ -278,7 +206,7 @@ class AzureBackend(Backend):
 
     async def _delete_batch(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
         failed: list[tuple[str, Exception]] = []
-        sent = [(key, version) for key, version in items if is_holdable(key) and (version is None or _PLAIN_VERSION.match(version))]
+        sent = [(key, version) for key, version in items if is_holdable(key) and (version is None or is_plain_version(version))]
         batch = [{"name": key, **({"etag": f'"{version}"'} if version is not None else {})} for key, version in sent]
         try:
             replies = await self._azure.call(lambda c: list(c.delete_blobs(*batch, raise_on_any_failure=False)))
@@ -322,7 +250,7 @@ class AzureBackend(Backend):
             return await self._copy_blocks(source, dst, when)
         if self._copies_later:
             return await self._copy_later(source, dst, when)
-        condition = _condition(when, dst)
+        arguments = condition(when, dst)
 
         def work(container: ContainerClient) -> ObjectInfo:
             reply = container.get_blob_client(dst).upload_blob_from_url(
@@ -332,11 +260,11 @@ class AzureBackend(Backend):
                 source_match_condition=MatchConditions.IfNotModified,
                 content_settings=ContentSettings(content_type=source.content_type),
                 metadata=written_metadata(dst, source.metadata),
-                **condition,
+                **arguments,
                 **self._azure.write,
                 **patient(),
             )
-            return _stored(dst, reply, source.size, source.content_type, source.metadata, bytes(reply.get("content_md5") or b""))
+            return stored(dst, reply, source.size, source.content_type, source.metadata, bytes(reply.get("content_md5") or b""))
 
         try:
             return await self._azure.call(work, source.key if when == ALWAYS else dst, when)
@@ -346,39 +274,21 @@ class AzureBackend(Backend):
 
     async def _copy_blocks(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
         """By blocks that the store reads by itself. It has no condition on their source: a look afterwards tells that none changed."""
-        size, blocks = source.size or 0, _Blocks()
-        step = max(_COPIED_BLOCK, math.ceil(size / _MOST_BLOCKS))
-
-        async def one(part: tuple[str, int]) -> None:
-            block, start = part
-
-            def work(container: ContainerClient) -> None:
-                container.get_blob_client(dst).stage_block_from_url(
-                    block,
-                    **self._azure.source(source.key),
-                    source_offset=start,
-                    source_length=min(step, size - start),
-                    **self._azure.scope,
-                    **patient(),
-                )
-
-            await self._azure.call(work, source.key)
-
-        await for_each([(blocks.new(), start) for start in range(0, size, step)], one)
+        size, blocks = source.size or 0, BlockUpload(self._azure, dst)
+        await blocks.copy(source.key, size)
         await self._checked_head(source.key, 0, source.version)
-        digest = bytes.fromhex((source.checksum or "").partition(":")[2])
-        return await self._commit(dst, blocks, when, size, source.content_type, source.metadata, digest)
+        return await blocks.commit(when, size, source.content_type, source.metadata, md5_of(source))
 
     async def _copy_later(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
         """By Copy Blob, which knows no encryption scope."""
-        condition = _condition(when, dst)
+        arguments = condition(when, dst)
 
         def work(container: ContainerClient) -> Mapping[str, Any]:
             return container.get_blob_client(dst).start_copy_from_url(
                 source_url=self._azure.source(source.key, same_account=True)["source_url"],
                 source_etag=f'"{source.version}"',
                 source_match_condition=MatchConditions.IfNotModified,
-                **condition,
+                **arguments,
                 **self._azure.tier,
             )
 
@@ -393,24 +303,11 @@ class AzureBackend(Backend):
             reply = {**reply, "etag": found.etag, "last_modified": found.last_modified}
         if status != "success":
             raise UnavailableError(f"The store did not finish copying {show(source.key)} ({status}); try again later.")
-        digest = bytes.fromhex((source.checksum or "").partition(":")[2])
-        return _stored(dst, reply, source.size, source.content_type, source.metadata, digest)
+        return stored(dst, reply, source.size, source.content_type, source.metadata, md5_of(source))
 
     async def close(self) -> None:
         """See `Backend.close`."""
         await self._azure.close()
-
-
-class _Blocks:
-    """The names of one upload's blocks: of equal length, and no other upload's."""
-
-    def __init__(self) -> None:
-        self._upload = secrets.token_hex(12)
-        self.names: list[str] = []
-
-    def new(self) -> str:
-        self.names.append(f"{self._upload}-{len(self.names):06d}")
-        return self.names[-1]
 
 
 def _in_place(source: ObjectInfo, when: When) -> ObjectInfo:
@@ -420,16 +317,6 @@ def _in_place(source: ObjectInfo, when: When) -> ObjectInfo:
     if isinstance(when, IfVersion) and when.version != source.version:
         raise ConflictError(f"{show(source.key)} has changed since it was read.")
     return source
-
-
-def _condition(when: When, key: str) -> dict[str, Any]:
-    if isinstance(when, IfAbsent):
-        return {"match_condition": MatchConditions.IfMissing}
-    if isinstance(when, IfVersion):
-        if not _PLAIN_VERSION.match(when.version):
-            raise ConflictError(f"{show(key)} never had that version.")
-        return {"etag": f'"{when.version}"', "match_condition": MatchConditions.IfNotModified}
-    return {}
 
 
 def _info(key: str, found: BlobProperties) -> ObjectInfo:
@@ -444,25 +331,4 @@ def _info(key: str, found: BlobProperties) -> ObjectInfo:
         content_type=found.content_settings.content_type,
         metadata=metadata_of(found.metadata),
         checksum=f"md5:{bytes(digest).hex()}" if digest else None,
-    )
-
-
-def _stored(
-    key: str,
-    reply: Mapping[str, Any],
-    size: int | None,
-    content_type: str | None,
-    metadata: Mapping[str, str] | None,
-    digest: bytes,
-) -> ObjectInfo:
-    modified: datetime = reply["last_modified"]
-    return ObjectInfo(
-        key,
-        size,
-        reply["etag"].strip('"'),
-        modified,
-        revision=reply.get("version_id"),
-        content_type=content_type,
-        metadata=dict(metadata or {}),
-        checksum=f"md5:{digest.hex()}" if digest else None,
     )

@@ -13,7 +13,7 @@ from azure.identity import CredentialUnavailableError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from cloudcontents import CloudContentsManager, redact
-from cloudcontents.backends import azure
+from cloudcontents.backends import azure, azure_writes
 from cloudcontents.backends.azure_client import find_access
 from cloudcontents.backends.interface import ALWAYS, IF_ABSENT, IfVersion, SizedStream
 from cloudcontents.bucket import Bucket, Patience
@@ -208,7 +208,7 @@ async def test_a_copy_asks_for_what_the_service_documents(wire, backend):
 
 async def test_what_is_too_large_for_one_request_is_copied_by_blocks(wire, backend, monkeypatch):
     monkeypatch.setattr(azure, "ONE_REQUEST", 1000)
-    monkeypatch.setattr(azure, "_COPIED_BLOCK", 400)
+    monkeypatch.setattr(azure_writes, "_COPIED_BLOCK", 400)
     data = bytes(range(256)) * 5
     source = await backend.put("a#b", data, content_type="text/x-test", metadata={"m": "1"})
     copy = await backend.copy("a#b", "b", when=IF_ABSENT)
