@@ -97,14 +97,15 @@ class SdkReader(Reader):
         self._threads = threads
         self._stream = stream
         self._translate = translate
-        self._closed = False
+        self._lock = threading.Lock()
+        self._reading = self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left, size = self.length, FIRST_PIECE
         while left:
             started = time.monotonic()
             try:
-                piece = await self._threads.run(lambda: self._stream.read(min(size, left)))  # noqa: B023 - awaited at once
+                piece = await self._threads.run(lambda: self._read(min(size, left)))  # noqa: B023 - awaited at once
             except Exception as error:
                 raise self._translate(error) from error
             if not piece:
@@ -115,10 +116,26 @@ class SdkReader(Reader):
             yield piece
 
     async def aclose(self) -> None:
-        """Give the connection back."""
-        if not self._closed:
-            self._closed = True
-            await self._threads.run(self._stream.close)
+        """Give the connection back. Does not wait for a read that its caller gave up: that one closes when it comes back."""
+        with self._lock:
+            was_closed, self._closed = self._closed, True
+            if was_closed or self._reading:
+                return
+        await self._threads.run(self._stream.close)
+
+    def _read(self, size: int) -> bytes:
+        with self._lock:
+            if self._closed:
+                return b""
+            self._reading = True
+        try:
+            return self._stream.read(size)
+        finally:
+            with self._lock:
+                self._reading = False
+                given_up = self._closed
+            if given_up:
+                self._stream.close()
 
 
 class EmptyStream:

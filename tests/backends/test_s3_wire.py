@@ -18,6 +18,7 @@ from cloudcontents.errors import (
     ChecksumError,
     CloudContentsError,
     ConfigurationError,
+    DeadlineError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitedError,
@@ -255,6 +256,36 @@ async def test_a_failed_upload_leaves_no_parts(minio, backend, proxy):
     with pytest.raises(UnavailableError):
         await backend.put("f", SizedStream(pieces(DATA * 90), len(DATA) * 90))
     assert proxy.count("DELETE", "uploadId") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "outcome"),
+    [
+        ("timeout", {"timeout": 0}, DeadlineError),
+        ("bandwidth", {"rate": 5}, DeadlineError),
+        ("reset_peer", {"timeout": 0}, UnavailableError),
+        ("limit_data", {"bytes": 10_000}, TruncatedError),
+        ("slow_close", {"delay": 1000}, None),
+        ("latency", {"latency": 200, "jitter": 100}, None),
+    ],
+)
+async def test_a_bad_line_ends_by_the_deadline_and_leaves_nothing_behind(
+    minio, toxiproxy, clean, opened, monkeypatch, kind, attributes, outcome
+):
+    data = DATA * 4
+    with toxiproxy.proxy(minio) as line:
+        for name, value in minio.environment(line.url).items():
+            monkeypatch.setenv(name, value)
+        bucket = Bucket(opened(f"s3://{minio.new_bucket()}"), patience=Patience(deadline=2, stall=2, first_pause=0.01))
+        await bucket.put("f", data)
+        line.toxic(kind, **attributes)
+        if outcome is None:
+            assert (await bucket.read("f"))[1] == data
+        else:
+            with pytest.raises(outcome):
+                await bucket.read("f")
+        line.reset()
+        assert (await bucket.read("f"))[1] == data
 
 
 # --- credentials that grow old, and none ----------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """The reader that the SDK backends share: the size of its pieces follows the line, and a short body is an error."""
 
+import threading
 from datetime import datetime, timezone
 
+import anyio
 import pytest
 
 from cloudcontents.backends import sdk
@@ -50,6 +52,30 @@ async def test_a_slow_line_shows_that_it_is_alive(monkeypatch):
     assert await read(stream, 200_000, monkeypatch) == b"x" * 200_000
     assert max(stream.asked) / stream.rate < 15
     assert stream.asked[-2] == 1 << 14
+
+
+async def test_a_read_that_was_given_up_keeps_nobody_waiting():
+    class Silent:
+        def __init__(self):
+            self.go_on, self.closed = threading.Event(), threading.Event()
+
+        def read(self, size):
+            assert self.go_on.wait(60)
+            return b""
+
+        def close(self):
+            self.closed.set()
+
+    stream, threads = Silent(), sdk.SdkThreads("test")
+    reader = sdk.SdkReader(threads, stream, ObjectInfo("f", 9, "v", datetime.now(timezone.utc)), 9, lambda error: error)
+    with pytest.raises(TimeoutError):
+        with anyio.fail_after(0.05):
+            await anext(aiter(reader))
+    await reader.aclose()
+    assert not stream.closed.is_set()
+    stream.go_on.set()
+    await threads.close()
+    assert stream.closed.is_set()
 
 
 async def test_a_short_body_is_an_error(monkeypatch):
