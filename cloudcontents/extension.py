@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from jupyter_server.extension.application import ExtensionApp
 
 from . import redact
 from .errors import CloudContentsError
+from .handlers.contents import contents_routes
 from .handlers.status import is_safe_for_concurrent_editing
 
 if TYPE_CHECKING:
@@ -50,6 +52,11 @@ class CloudContentsExtension(ExtensionApp):
             redact.install()
             redact.install(self.log)
 
+    def initialize_handlers(self) -> None:
+        """Put our handler of large answers in the place of the server's own, with the routes that its pattern would hide."""
+        if self.contents_manager() is not None:
+            self.handlers.extend(contents_routes())
+
     def contents_manager(self) -> CloudContentsManager | None:
         """The server's contents manager, if it is one of ours; asked anew each time, since an extension may replace it."""
         from .manager import CloudContentsManager  # not before it is needed: another manager may be in use
@@ -60,6 +67,10 @@ class CloudContentsExtension(ExtensionApp):
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Begin the work in the background; called once the event loop runs."""
         if self.contents_manager() is not None:
+            # What is loaded by now stays for good. Looking through it again and again for garbage stops the whole server for 0.1 s each
+            # time, and a listing of 10,000 entries is enough to bring that about (docs/benchmarks.md).
+            gc.collect()
+            gc.freeze()
             self._tasks = (asyncio.create_task(self._look_after_journal()), asyncio.create_task(self._sweep_now_and_then()))
 
     async def stop_extension(self) -> None:
