@@ -161,10 +161,10 @@ class GcsClient:
         return (self._endpoint or "").startswith("http://")
 
 
-def _read_refusal(response: requests.Response, **_: object) -> None:
+def _read_refusal(response: requests.Response, **_arguments: object) -> None:
     """Read an error's body at once: the session, when it asks again with new credentials, leaves the first reply open."""
     if response.status_code >= 400:
-        _ = response.content
+        response.content  # noqa: B018 - reading it is the point
 
 
 def _endpoint(url: StoreUrl) -> str | None:

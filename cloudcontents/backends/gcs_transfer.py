@@ -27,6 +27,9 @@ CHUNK = 8 * 2**20
 #: Bytes sent at once of a body that is in memory anyway.
 SLICE = 64 * 2**20
 
+# It has no types.
+_CRC32C: Any = google_crc32c.Checksum
+
 #: Without its C part, CRC32C would hold the interpreter for seconds.
 _FAST_CRC = google_crc32c.implementation == "c"
 _CONTINUE = 308
@@ -42,7 +45,7 @@ class Digest:
     """
 
     def __init__(self) -> None:
-        self._hash: Any = google_crc32c.Checksum() if _FAST_CRC else hashlib.md5(usedforsecurity=False)
+        self._hash: Any = _CRC32C() if _FAST_CRC else hashlib.md5(usedforsecurity=False)
         self.field, self.name = ("crc32c", "crc32c") if _FAST_CRC else ("md5Hash", "md5")
 
     def update(self, piece: bytes) -> None:
@@ -183,7 +186,7 @@ class CheckedStream:
         self.length = (info.size or 0) if self._decode or told is None else int(told)
         self._left = self.length
         self._expected = _crc(headers.get("x-goog-hash", "")) if whole and _FAST_CRC else None
-        self._crc = google_crc32c.Checksum()
+        self._crc = _CRC32C()
 
     def read(self, size: int, /) -> bytes:
         """Block for the next piece; empty at the end.
