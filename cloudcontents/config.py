@@ -16,6 +16,9 @@ from .keys import clean
 
 _SECRETS = ("secret", "password", "passwd", "token", "credential", "account_key", "access_key", "sas", "connection_string")
 
+#: Schemes whose buckets are in accounts that the URL names first.
+_IN_AN_ACCOUNT = ("az",)
+
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
@@ -23,7 +26,7 @@ class StoreUrl:
 
     Attributes:
         scheme: Names the backend.
-        bucket: What stands between ``//`` and the next slash, percent-decoded.
+        bucket: What stands between ``//`` and the next slash, percent-decoded; of ``az://`` it is ``account/container``.
         path: The rest, percent-decoded, with its leading slash ("" if there is none).
         options: The query, each name once.
     """
@@ -102,4 +105,8 @@ def parse_url(url: str) -> StoreUrl:
         options[name] = value
     if parts.fragment:
         raise ConfigurationError("A bucket URL has no '#'; write '%23' for one in a name.")
-    return StoreUrl(parts.scheme.lower(), unquote(parts.netloc), unquote(parts.path), options)
+    scheme, bucket, path = parts.scheme.lower(), unquote(parts.netloc), unquote(parts.path)
+    if scheme in _IN_AN_ACCOUNT:
+        container, slash, rest = path.removeprefix("/").partition("/")
+        bucket, path = "/".join(filter(None, (bucket, container))), slash + rest
+    return StoreUrl(scheme, bucket, path, options)

@@ -65,17 +65,14 @@ def open_azure(url: StoreUrl) -> Backend:
         ConfigurationError: No account or container, or an option that is unknown or cannot be.
     """
     backend = AzureBackend(url)
-    return PrefixBackend(backend, backend.prefix) if backend.prefix else backend
+    return PrefixBackend(backend, url.prefix) if url.prefix else backend
 
 
 class AzureBackend(Backend):
     """One container.
 
     Args:
-        url: ``az://account/container``; what follows is only remembered as `prefix`.
-
-    Attributes:
-        prefix: What the URL has after the container.
+        url: ``az://account/container`` with its options; the path after it is not looked at.
     """
 
     # A backslash would become a slash.
@@ -83,7 +80,6 @@ class AzureBackend(Backend):
 
     def __init__(self, url: StoreUrl) -> None:
         self._azure = AzureConnection(url)
-        self.prefix = self._azure.prefix
         # Whether the store has said that it cannot copy and answer when it is done.
         self._copies_later = False
 

@@ -76,7 +76,6 @@ class AzureConnection:
     Attributes:
         account: The storage account.
         container: The container.
-        prefix: What the URL has after the container.
         write: Arguments of every call that makes a blob.
         scope: The encryption scope among them, which blocks need too.
         tier: The tier among them.
@@ -87,11 +86,9 @@ class AzureConnection:
 
     def __init__(self, url: StoreUrl) -> None:
         url.check_options(OPTIONS)
-        self.account = url.bucket
-        self.container, _, rest = url.path.removeprefix("/").partition("/")
+        self.account, _, self.container = url.bucket.partition("/")
         if not _ACCOUNT.match(self.account) or not _CONTAINER.match(self.container):
             raise ConfigurationError("An az:// URL names its storage account and container: az://account/container or …/container/prefix.")
-        self.prefix = StoreUrl(url.scheme, url.bucket, rest).prefix
         self.threads = SdkThreads("azure")
         self._endpoint = _full_endpoint(url.options.get("endpoint_url"), self.account)
         self._anonymous = url.flag("anonymous")

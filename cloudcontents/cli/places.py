@@ -73,7 +73,7 @@ async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = ()) -> As
         for text, url, root in zip(urls, parsed, roots, strict=True):
             path = keys.clean(url.path[len(root.path.rstrip("/")) :])
             tree = _opened(trees, root)
-            name = keys.split(url.path.rstrip("/"))[1] or url.bucket
+            name = keys.split(url.path.rstrip("/"))[1] or keys.split(url.bucket)[1]
             places.append(Place(tree, path, text, name, url.path.endswith("/")))
         yield places
     finally:

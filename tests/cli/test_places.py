@@ -43,6 +43,10 @@ def test_a_bucket_with_a_name_is_its_own_root(opened):
     assert opened("s3://b/x/y", "s3://b/z/", "s3://c") == (["x/y", "z", ""], ["s3://b", "s3://c"])
 
 
+def test_a_container_in_an_account_is_its_own_root(opened):
+    assert opened("az://a/c/x/y", "az://a/c", "az://a/d/z") == (["x/y", "", "z"], ["az://a/c", "az://a/d"])
+
+
 def test_options_make_another_bucket(opened):
     assert opened("s3://b/x?region=a", "s3://b/y?region=b")[1] == ["s3://b", "s3://b"]
 
