@@ -32,7 +32,7 @@ from cloudcontents.errors import (
 from cloudcontents.keys import show
 
 from .body import BodyCheck, read_whole
-from .gcs_client import GcsClient
+from .gcs_client import COPYING, GcsClient
 from .gcs_errors import Refusal, failure
 from .gcs_transfer import CHUNK, SLICE, CheckedStream, Digest, UploadSession, multipart
 from .interface import ALWAYS, Backend, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Page, PrefixInfo, Reader, SizedStream, When
@@ -263,9 +263,9 @@ class GcsBackend(Backend):
             "destinationKmsKeyName": self._kms_key,
             "fields": f"done,rewriteToken,resource({_FIELDS})",
         }
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {"timeout": COPYING}
         if described is not None:
-            arguments = {"headers": {"Content-Type": "application/json"}, "data": json.dumps(described).encode()}
+            arguments |= {"headers": {"Content-Type": "application/json"}, "data": json.dumps(described).encode()}
         source_path, target_path = self._client.object_path(src), self._client.object_path(dst).removeprefix("/storage/v1")
 
         def step(token: str | None) -> dict[str, Any]:

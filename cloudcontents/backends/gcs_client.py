@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -29,10 +29,14 @@ from .gcs_errors import Refusal
 Credentials: TypeAlias = Any
 Session: TypeAlias = Any
 
-#: Seconds to connect, and that a reply may stand still.
-TIMEOUT = (10, 60)
+#: Seconds to connect or to send a piece, and that a reply may stand still.
+TIMEOUT = (10, 25)
+
+#: The same while the store copies.
+COPYING = (10, 120)
 
 _CONNECTIONS = 64
+_PIECE = 1 << 16
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 
 
@@ -78,6 +82,7 @@ class GcsClient:
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
         stream: bool = False,
+        timeout: tuple[float, float] | None = None,
         expect: tuple[int, ...] = (200, 201, 204, 206),
     ) -> requests.Response:
         """Send one request, once. Credentials are renewed when they have expired, or when the store says that they have.
@@ -89,6 +94,7 @@ class GcsClient:
             headers: More headers.
             data: The body.
             stream: Leave the reply's body to be read; close the reply afterwards.
+            timeout: Default: `TIMEOUT`.
             expect: What is no error.
 
         Raises:
@@ -105,9 +111,9 @@ class GcsClient:
             path if "://" in path else base + path,
             params=query,
             headers=dict(headers or {}),
-            data=data,
+            data=_Pieces(data) if data and len(data) > _PIECE else data,
             stream=stream,
-            timeout=TIMEOUT,
+            timeout=timeout or TIMEOUT,
             allow_redirects=False,
         )
         if response.status_code not in expect:
@@ -159,6 +165,23 @@ class GcsClient:
     @property
     def _plain(self) -> bool:
         return (self._endpoint or "").startswith("http://")
+
+
+class _Pieces:
+    """A body that is sent piece by piece: a socket's time limit is for what is sent at once, and a slow line is no broken one.
+
+    It can be sent again from its start, as the session does with new credentials.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for at in range(0, len(self._data), _PIECE):
+            yield self._data[at : at + _PIECE]
 
 
 def _read_refusal(response: requests.Response, **_arguments: object) -> None:

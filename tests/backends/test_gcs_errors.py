@@ -214,16 +214,21 @@ def signing_in(asked, answer, tokens):
 
 
 async def test_a_keyfile_signs_in_and_a_rejected_token_is_renewed_once(script, keyfile):
-    tokens = []
+    tokens, bodies = [], []
+    stored = {"name": "f", "generation": "1", "size": "100000", "updated": "2026-01-02T03:04:05Z"}
 
     def answer(asked):
+        bodies.append(asked.body)
         good = asked.headers["authorization"] == f"Bearer {TOKEN}-1"
-        return (200, {}, b"{}") if good else (401, {}, json.dumps(json_error("Invalid Credentials", "authError")).encode())
+        return (200, {}, json.dumps(stored).encode()) if good else (401, {}, json.dumps(json_error("Expired", "authError")).encode())
 
     script.do(lambda asked: signing_in(asked, answer, tokens))
     async with opened(script.url, keyfile=keyfile) as backend:
-        await backend.list("")
-    assert [asked.path for asked in script.asked] == ["/token", "/storage/v1/b/bucket/o", "/token", "/storage/v1/b/bucket/o"]
+        await backend.put("f", b"x" * 100_000)
+    upload = "/upload/storage/v1/b/bucket/o"
+    assert [asked.path for asked in script.asked] == ["/token", upload, "/token", upload]
+    assert bodies[0] == bodies[1], "the body is sent again whole"
+    assert b"x" * 100_000 in bodies[1]
 
 
 async def test_credentials_that_cannot_be_renewed(script, keyfile):

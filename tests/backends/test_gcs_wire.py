@@ -8,6 +8,7 @@ import json
 
 import google_crc32c
 import pytest
+import requests
 
 from cloudcontents.backends import gcs_client
 from cloudcontents.backends.interface import ALWAYS, IF_ABSENT, IfVersion, SizedStream
@@ -267,6 +268,15 @@ async def test_an_upload_that_goes_wrong_is_given_up(script, status, headers):
     assert [asked.method for asked in script.asked] == ["POST", "PUT", "DELETE"], "nothing is sent twice, and nothing is left"
 
 
+async def test_a_slow_line_is_no_broken_one(fake_gcs, toxiproxy, monkeypatch):
+    monkeypatch.setattr(gcs_client, "TIMEOUT", (0.5, 30))
+    with toxiproxy.proxy(fake_gcs) as line:
+        # Four megabytes a second: the whole takes more than the half second that a piece may take.
+        line.toxic("bandwidth", stream="upstream", rate=4000)
+        async with opened(line, fake_gcs.new_bucket()) as backend:
+            assert (await backend.put("f", stream(20 * MIB))).size == 20 * MIB
+
+
 async def test_a_stream_that_ends_early_makes_no_object(script):
     script.say(200, Location=f"{script.url}/session").say(308, Range=f"bytes=0-{8 * MIB - 1}").say(204)
     short = stream(12 * MIB)
@@ -412,6 +422,32 @@ async def test_a_store_that_stands_still_is_left(script, monkeypatch):
         with pytest.raises(UnavailableError, match="in time"):
             await backend.head("f")
         release.set()
+
+
+async def test_a_download_that_nobody_waits_for_is_closed(script, monkeypatch):
+    started, release, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    close = requests.Response.close
+
+    def noted(response):
+        close(response)
+        loop.call_soon_threadsafe(closed.set)
+
+    def answer(_asked):
+        loop.call_soon_threadsafe(started.set)
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result(60)
+        return 200, {name.replace("_", "-"): value for name, value in told(b"x" * MIB).items()}, b"x" * MIB
+
+    script.do(answer)
+    monkeypatch.setattr(requests.Response, "close", noted)
+    async with opened(script) as backend:
+        task = asyncio.create_task(backend.get("f"))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        release.set()
+        await asyncio.wait_for(closed.wait(), 60)
 
 
 async def test_a_result_that_nobody_waits_for_is_disposed_of():
