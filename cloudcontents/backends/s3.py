@@ -271,10 +271,13 @@ class S3Backend(Backend):
     async def _stored(
         self, key: str, reply: Mapping[str, Any], size: int, content_type: str | None, metadata: Mapping[str, str] | None
     ) -> ObjectInfo:
-        """What was stored, with its time; where somebody was faster since, the reply's own time."""
-        info = await self._find(key)
-        if info is not None and info.version == reply["ETag"]:
-            return info
+        """What was stored, with its time; where that cannot be seen, or somebody was faster since, with the reply's own time."""
+        try:
+            info = await self.head(key)
+            if info.version == reply["ETag"]:
+                return info
+        except CloudContentsError:
+            pass  # the write itself is done
         told = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         modified = _time(parsedate_to_datetime(told) if told else datetime.now(timezone.utc))
         return ObjectInfo(
@@ -316,9 +319,10 @@ class S3Backend(Backend):
         return await self._copy_parts(await self._checked_head(src, 0, src_version), dst, when)
 
     async def _copy_whole(self, src: str, dst: str, src_version: str | None, when: When) -> ObjectInfo:
-        condition = {"CopySourceIfMatch": src_version} if src_version is not None else {}
-        info = await self.head(src) if src == dst else None
         # A copy onto itself is refused unless something changes.
+        info = await self._checked_head(src, 0, src_version) if src == dst else None
+        src_version = info.version if info is not None else src_version
+        condition = {"CopySourceIfMatch": src_version} if src_version is not None else {}
         changed = {"MetadataDirective": "REPLACE", **_described(info.content_type, info.metadata)} if info is not None else {}
 
         def work(s3: S3Client) -> Any:
@@ -330,10 +334,11 @@ class S3Backend(Backend):
         try:
             reply = await self._call(work, src if when == ALWAYS else dst, _copy_condition(src_version, when), long=True)
         except CloudContentsError as error:
-            if error_code(error) == "InvalidRequest" and "copy source" in str(error.__cause__).lower():
+            code = error_code(error)
+            if code == "EntityTooLarge" or (code == "InvalidRequest" and "copy source" in str(error.__cause__).lower()):
                 raise _TooLarge from error
-            if isinstance(error, AlreadyExistsError | ConflictError) and src_version is not None:
-                await self._checked_head(src, 0, src_version)  # tells a stale source from a taken target
+            if isinstance(error, AlreadyExistsError | ConflictError) and when != ALWAYS:
+                await self._checked_head(src, 0, src_version)  # tells a stale or missing source from a taken target
             raise
         stored = reply["CopyObjectResult"]
         return ObjectInfo(dst, None, stored["ETag"], _time(stored["LastModified"]), revision=reply.get("VersionId"))

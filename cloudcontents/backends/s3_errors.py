@@ -118,7 +118,7 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
         if isinstance(when, IfAbsent):
             return AlreadyExistsError(f"{name} exists already.")
         return ConflictError(f"{name} has changed since it was read.")
-    if code == "ConditionalRequestConflict":
+    if code in ("ConditionalRequestConflict", "OperationAborted"):
         return UnavailableError("Another request is writing the same object; trying again.")
     if code in _EXPIRED:
         return StorageAuthError("The server's credentials for the store have expired and no newer ones were found; renew them.")
@@ -151,6 +151,8 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
         return RangeError(f"{name} does not have that range.")
     if code in ("NotImplemented", "MethodNotAllowed") or status in (405, 501):
         return UnsupportedError(f"The store cannot do this ({code}).")
+    if code == "InvalidObjectState":
+        return PermissionDeniedError(f"{name} is archived in its storage class; restore it in the store first.")
     if status == 403 or code in ("AccessDenied", "AllAccessDisabled"):
         return PermissionDeniedError("The store denies this; 'cloudcontents doctor' tells which permission is missing.")
     if status >= 500 or code in ("InternalError", "RequestTimeout", "ServiceUnavailable"):

@@ -200,6 +200,13 @@ async def test_a_lost_reply_to_a_completion_is_no_conflict(backend, proxy):
     assert (await bucket.read("dst"))[1] == DATA
 
 
+async def test_a_write_is_done_even_where_its_time_cannot_be_seen(backend, proxy):
+    await backend.put("src", DATA)
+    proxy.answer(503, method="HEAD", path="/(f|dst)")
+    assert (await backend.put("f", DATA, when=IF_ABSENT)).size == len(DATA)
+    assert (await backend.copy("src", "dst", when=IF_ABSENT)).size == len(DATA)
+
+
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("at", [0, 1, 10_000, len(DATA) - 1])
 async def test_a_cut_body_is_never_taken_for_a_whole_one(backend, proxy, at, reset):
