@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
 
 #: Where the screenshots go: one directory for each test.
 PICTURES = Path(__file__).parents[2] / "test-results" / "browser"
@@ -187,6 +187,7 @@ class Window:
     #: What this test provokes on purpose: console lines that match are no failure.
     expected: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    sockets: list[WebSocket] = field(default_factory=list)
 
     def goto(self, path: str) -> None:
         separator = "&" if "?" in path else "?"
@@ -244,8 +245,9 @@ class Window:
         """Wait until the notebook's kernel is there, connected, and has nothing to do."""
 
         def idle(session: Any) -> bool:
-            kernel = session["kernel"]
-            return bool(session["path"] == path and kernel["connections"] and kernel["execution_state"] == "idle")
+            # The server's own count of connections may be wrong after a reconnect: the browser knows better.
+            connected = any(session["kernel"]["id"] in socket.url and not socket.is_closed() for socket in self.sockets)
+            return bool(session["path"] == path and session["kernel"]["execution_state"] == "idle" and connected)
 
         until = time.monotonic() + PATIENCE / 1000
         while not any(map(idle, self.jupyter.json("GET", "/api/sessions"))):
@@ -329,6 +331,7 @@ def open_window(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[C
                 window.complaints.append(f"{message.text} ({message.location.get('url', '')})")
 
         page.on("console", heard)
+        page.on("websocket", window.sockets.append)
         page.on("pageerror", lambda error: window.complaints.append(f"{error}"))
 
     def open_one(jupyter: Jupyter, path: str, name: str = "") -> Window:
