@@ -1,4 +1,4 @@
-"""``doctor`` and ``backends``: is the bucket in order, and which kinds of bucket are installed."""
+"""``doctor``, ``policy`` and ``backends``: is the bucket in order, what may a server do there, which kinds of bucket are installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from ..doctor import Report, examine
+from ..policy import least_policy
 from ..registry import schemes
 from .console import out, table
 
@@ -23,6 +24,10 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_doctor)
 
+    parser = commands.add_parser("policy", help="print the least permissions that a bucket needs, to paste into its cloud")
+    parser.add_argument("url", metavar="URL")
+    parser.set_defaults(run=_policy)
+
     parser = commands.add_parser("backends", help="list the kinds of bucket that are installed")
     parser.set_defaults(run=_backends)
 
@@ -34,6 +39,11 @@ async def _doctor(args: argparse.Namespace) -> int:
     else:
         _print(report)
     return 0 if report.healthy else 1
+
+
+def _policy(args: argparse.Namespace) -> int:
+    out(least_policy(args.url))
+    return 0
 
 
 def _print(report: Report) -> None:
