@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from jupyter_server.extension.application import ExtensionApp
+from tornado.web import HTTPError
 
 from . import redact
 from .errors import CloudContentsError
 from .handlers.contents import contents_routes
 from .handlers.status import is_safe_for_concurrent_editing
+from .keys import show
 
 if TYPE_CHECKING:
     from .manager import CloudContentsManager
@@ -110,8 +112,16 @@ class CloudContentsExtension(ExtensionApp):
                     mount.bucket.url,
                 )
 
+    async def look_for_preferred_dir(self) -> None:
+        """Say in the log if the directory that JupyterLab is to open in is not there; the manager could check its name only."""
+        manager = self.contents_manager()
+        path = manager.preferred_dir if manager is not None else ""
+        if manager is not None and path and not await manager.dir_exists(path):
+            self.log.warning("The preferred directory %s does not exist in the bucket; JupyterLab opens at the top.", show(path))
+
     async def _look_after_journal(self) -> None:
         await self._carefully("warn of unsafe stores", self.warn_of_unsafe_stores)
+        await self._carefully("look for the preferred directory", self.look_for_preferred_dir)
         await self._carefully("recover unfinished operations", self.recover)
         pause = _SECOND_LOOK
         while True:
@@ -130,5 +140,7 @@ class CloudContentsExtension(ExtensionApp):
             await work()
         except CloudContentsError as error:
             self.log.warning("Could not %s; trying again later. %s", what, error.message)
+        except HTTPError as error:
+            self.log.warning("Could not %s. %s", what, error.log_message)
         except Exception:
             self.log.exception("Could not %s; trying again later.", what)

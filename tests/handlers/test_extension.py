@@ -140,3 +140,20 @@ def test_does_nothing_under_another_manager(start_server, extension):
         server.run(work)
     assert server.request("GET", "/api/contents").status == 200
     assert server.request("GET", "/cloudcontents/status").status == 404
+
+
+def test_a_preferred_directory_that_is_missing_is_told_and_stops_nothing(start_server, extension):
+    server = start_server(config={"CloudContentsManager": {"preferred_dir": "not/there"}}, extension=True)
+    server.run(extension(server).look_for_preferred_dir)
+    assert logged(server, "preferred directory 'not/there' does not exist")
+    server.run(lambda: server.bucket.put("not/there/x.txt", b"x"))
+    server.log.clear()
+    server.run(extension(server).look_for_preferred_dir)
+    assert not logged(server, "preferred directory")
+
+
+def test_a_store_that_is_away_does_not_keep_the_server_from_starting(start_server, extension, tmp_path):
+    url = (tmp_path / "away").as_uri()
+    server = start_server(url, {"CloudContentsManager": {"preferred_dir": "d"}}, extension=True)
+    assert server.request("GET", "/api/status").status == 200
+    assert server.request("GET", "/api/contents").status in (502, 503)
