@@ -331,7 +331,7 @@ def open_window(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[C
                 window.complaints.append(f"{message.text} ({message.location.get('url', '')})")
 
         page.on("console", heard)
-        page.on("websocket", window.sockets.append)
+        page.on("websocket", lambda socket: window.sockets.append(socket))
         page.on("pageerror", lambda error: window.complaints.append(f"{error}"))
 
     def open_one(jupyter: Jupyter, path: str, name: str = "") -> Window:
