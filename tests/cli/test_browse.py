@@ -35,7 +35,7 @@ def test_ls_of_markers_and_odd_keys(memory):
 
 
 def test_ls_says_where_it_was_cut(memory, monkeypatch):
-    monkeypatch.setattr("cloudcontents.tree.LISTING_LIMIT", 5)
+    monkeypatch.setattr("cloudcontents.lookup.LISTING_LIMIT", 5)
     assert LISTING_LIMIT > 5
     for number in range(8):
         memory.put(f"f{number}")

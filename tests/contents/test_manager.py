@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 
 import pytest
@@ -72,7 +73,9 @@ def test_settings_of_the_base_classes_apply_and_those_of_another_manager_are_tol
     config = Config()
     config.ContentsManager.untitled_notebook = "Neu"
     config.FileContentsManager.delete_to_trash = False
-    manager = CloudContentsManager(url="memory://x", config=config)
+    # A logger of its own: one that a server of another test has set up does not hand its records on.
+    with caplog.at_level("WARNING", logger="told"):
+        manager = CloudContentsManager(url="memory://x", config=config, log=logging.getLogger("told"))
     assert manager.untitled_notebook == "Neu"
     assert "FileContentsManager" in caplog.text
 

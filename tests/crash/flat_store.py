@@ -164,8 +164,8 @@ class _Reader(Reader):
         self.info, self.length, self._data = info, len(data), data
 
     async def __aiter__(self):
-        if self._data:
-            yield self._data
+        for at in range(0, self.length, 1 << 20):
+            yield self._data[at : at + (1 << 20)]
 
     async def aclose(self):
         """Nothing is held open."""
