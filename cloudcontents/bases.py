@@ -6,6 +6,7 @@ noted here never leaves the process; a server that has forgotten it falls back t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 import weakref
@@ -87,6 +88,19 @@ def client() -> str:
     user = getattr(handler, "current_user", None)
     name = getattr(user, "username", "") or ""
     return hashlib.sha256(f"{name}\0{session}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def uploader() -> str:
+    """A name for whoever sends the pieces of one upload, the same for all of them.
+
+    Unlike `client` it knows no made-up user: a program that sends a token and no cookie is given a new one with each request.
+    """
+    session = ""
+    handler = current_handler()
+    if handler is not None:
+        with contextlib.suppress(AttributeError):
+            session = handler.get_cookie("_xsrf") or ""
+    return hashlib.sha256(f"{user_name() or ''}\0{session}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def user_name() -> str | None:

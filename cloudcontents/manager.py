@@ -148,7 +148,7 @@ class CloudContentsManager(ManagerReads):
         kind = _type_of(model, only="file")
         self._resolve_new(location.api)
         data = await self._offload.run(models.file_bytes, model["content"], model.get("format"))
-        chunks, client = Chunks(location.bucket), bases.client()
+        chunks, client = Chunks(location.bucket), bases.uploader()
         if number != LAST:
             await chunks.stage(location.path, client, number, data)
             return await self._pending_model(location)
