@@ -369,7 +369,13 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
             return
         try:
             every = await self._all(home)
-            gone = self.retention.surplus(every, datetime.now(timezone.utc))
+            now = datetime.now(timezone.utc)
+            # What restores replaced is counted by itself: it must not push out what the user kept.
+            gone = [
+                checkpoint
+                for undo in (False, True)
+                for checkpoint in self.retention.surplus([one for one in every if one.undo is undo], now)
+            ]
             failed = await home.bucket.delete_many([(home.key(checkpoint), None) for checkpoint in gone]) if gone else ()
             if failed:
                 raise failed[0][1]

@@ -182,6 +182,20 @@ async def test_saves_and_restores_that_race_lose_nothing(checkpoints, manager, b
                 assert b"".join([piece async for piece in reader]) == (saved if was_saved else before)
 
 
+async def test_restoring_again_and_again_keeps_what_the_user_kept(checkpoints, manager, bucket, text):
+    """What restores replaced is pruned by itself, and pushes out nothing else."""
+    checkpoints.keep_last, checkpoints.keep_daily = 3, 0
+    await bucket.put("a.txt", b"kept")
+    first = await checkpoints.create_checkpoint(manager, "a.txt")
+    for number in range(12):
+        await bucket.put("a.txt", str(number).encode())
+        await checkpoints.restore_checkpoint(manager, first["id"], "a.txt")
+    found = [model["id"] for model in await checkpoints.list_checkpoints("a.txt")]
+    assert first["id"] in found
+    assert len(found) <= 6
+    assert await text("a.txt") == b"kept"
+
+
 async def test_delete_one(checkpoints, manager, bucket):
     await bucket.put("a.txt", b"one")
     made = [await checkpoints.create_checkpoint(manager, "a.txt") for _ in range(3)]
