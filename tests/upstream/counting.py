@@ -5,6 +5,10 @@ It skips what does not apply, each with its reason; expects to fail what must; a
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +18,9 @@ from _pytest.runner import runtestprotocol
 
 #: How often a test that upstream wrote against the clock may be tried.
 ATTEMPTS = 3
+
+#: Set in the environment of a process that tries one such test again.
+ALONE = "CLOUDCONTENTS_UPSTREAM_ALONE"
 
 
 class Counting:
@@ -55,11 +62,13 @@ class Counting:
         if not self.against_the_clock.keys() & set(names(item)):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for attempt in range(1, ATTEMPTS + 1):
-            reports = runtestprotocol(item, log=False, nextitem=nextitem)
-            if attempt == ATTEMPTS or not any(report.failed for report in reports):
-                break
-            self.repeated.append(f"{item.name}, attempt {attempt}: {next(r for r in reports if r.failed).longreprtext.splitlines()[-1]}")
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        failed = [report for report in reports if report.failed]
+        if failed and ALONE not in os.environ:
+            self.repeated.append(f"{item.name}: {failed[0].longreprtext.splitlines()[-1]}")
+            if any(passes_alone(item) for _ in range(ATTEMPTS - 1)):
+                for report in failed:
+                    report.outcome, report.longrepr = "passed", None
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -94,6 +103,16 @@ class Counting:
             terminalreporter.section("the suite does not match its table", red=True)
             for problem in self.problems:
                 terminalreporter.write_line(problem, red=True)
+
+
+def passes_alone(item: pytest.Item) -> bool:
+    """Whether a test passes in a process of its own: what its failure left of sockets in this one would fail it again."""
+    options = [str(argument) for argument in item.config.invocation_params.args]
+    if options[-1] == str(item.path.parent):  # a whole run names the suite last
+        options.pop()
+    command = [sys.executable, "-m", "pytest", *options, f"{item.path}::{item.name}"]
+    with tempfile.TemporaryDirectory() as scratch:
+        return subprocess.run(command, cwd=scratch, env={**os.environ, ALONE: "1"}, check=False).returncode == 0
 
 
 def names(item: pytest.Item) -> tuple[str, str]:
