@@ -37,7 +37,7 @@ from .gcs_errors import Refusal, failure
 from .gcs_transfer import CHUNK, SLICE, CheckedStream, Digest, UploadSession, multipart
 from .interface import ALWAYS, Backend, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Page, PrefixInfo, Reader, SizedStream, When
 from .prefix import PrefixBackend
-from .sdk import EmptyStream, SdkReader, SdkThreads
+from .sdk import SdkReader, SdkThreads, checked, empty_reader
 
 T = TypeVar("T")
 
@@ -153,15 +153,10 @@ class GcsBackend(Backend):
         return reader
 
     async def _checked_head(self, key: str, start: int, if_version: str | None) -> ObjectInfo:
-        info = await self.head(key)
-        if if_version is not None and info.version != if_version:
-            raise ConflictError(f"{show(key)} has changed since it was read; read it again.")
-        if start > 0 and start >= (info.size or 0):
-            raise RangeError(f"The range starts at byte {start}, and the object has {info.size} bytes.")
-        return info
+        return checked(await self.head(key), start, if_version)
 
     def _empty(self, info: ObjectInfo) -> Reader:
-        return SdkReader(self._threads, EmptyStream(), info, 0, lambda error: error)
+        return empty_reader(self._threads, info)
 
     # --- writing ------------------------------------------------------------------------------------------------------------
 

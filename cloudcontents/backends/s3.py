@@ -48,7 +48,7 @@ from .interface import (
 from .prefix import PrefixBackend
 from .s3_client import OPTIONS, S3Client, S3Connection
 from .s3_errors import error_code, failure
-from .sdk import BlockingStream, EmptyStream, SdkReader
+from .sdk import BlockingStream, SdkReader, checked, empty_reader
 
 #: Largest object that one PUT or one CopyObject takes; beyond it, parts.
 _ONE_REQUEST = 5 * 2**30
@@ -144,15 +144,10 @@ class S3Backend(Backend):
         return SdkReader(self._threads, body, info, reply["ContentLength"], lambda error: failure(error, key, ALWAYS))
 
     async def _checked_head(self, key: str, start: int, if_version: str | None) -> ObjectInfo:
-        info = await self.head(key)
-        if if_version is not None and info.version != if_version:
-            raise ConflictError(f"{show(key)} has changed since it was read; read it again.")
-        if start > 0 and start >= (info.size or 0):
-            raise RangeError(f"The range starts at byte {start}, and the object has {info.size} bytes.")
-        return info
+        return checked(await self.head(key), start, if_version)
 
     def _empty(self, info: ObjectInfo) -> Reader:
-        return SdkReader(self._threads, EmptyStream(), info, 0, lambda error: error)
+        return empty_reader(self._threads, info)
 
     # --- writing ------------------------------------------------------------------------------------------------------------
 

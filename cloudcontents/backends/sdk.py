@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from cloudcontents.errors import TruncatedError
+from cloudcontents.errors import ConflictError, RangeError, TruncatedError
 from cloudcontents.keys import show
 
 from .interface import ObjectInfo, Reader
@@ -147,3 +147,22 @@ class EmptyStream:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def empty_reader(threads: SdkThreads, info: ObjectInfo) -> SdkReader:
+    """A reader of no bytes: of an empty object, or of a range of length zero, which stores cannot be asked for."""
+    return SdkReader(threads, EmptyStream(), info, 0, lambda error: error)
+
+
+def checked(info: ObjectInfo, start: int, if_version: str | None) -> ObjectInfo:
+    """The info, if it has the version asked for and the range begins within the object.
+
+    Raises:
+        ConflictError: It has another version.
+        RangeError: `start` is at or past the end.
+    """
+    if if_version is not None and info.version != if_version:
+        raise ConflictError(f"{show(info.key)} has changed since it was read; read it again.")
+    if start > 0 and start >= (info.size or 0):
+        raise RangeError(f"The range starts at byte {start}, and the object has {info.size} bytes.")
+    return info
