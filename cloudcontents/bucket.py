@@ -18,6 +18,7 @@ import anyio
 from . import metrics
 from .backends.interface import (
     ALWAYS,
+    IF_ABSENT,
     Backend,
     Body,
     BulkDelete,
@@ -101,6 +102,11 @@ class Bucket:
     def capabilities(self) -> Capabilities:
         """What holds for the store."""
         return self.backend.capabilities
+
+    @property
+    def if_absent(self) -> When:
+        """`IfAbsent` where the store has it, else `Always`, the best there is there."""
+        return IF_ABSENT if self.capabilities.put_if_absent else ALWAYS
 
     def __repr__(self) -> str:
         return f"Bucket({self.url!r})"

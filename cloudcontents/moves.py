@@ -286,7 +286,7 @@ async def _place(bucket: Bucket, info: ObjectInfo, target: str) -> ObjectInfo:
     if info.key.endswith("/") and not info.size:
         # A marker. Not copied: on a disk it is a directory.
         try:
-            return await bucket.put(target, b"", when=_if_absent(bucket), content_type=info.content_type)
+            return await bucket.put(target, b"", when=bucket.if_absent, content_type=info.content_type)
         except AlreadyExistsError:
             return info
     try:
@@ -298,10 +298,6 @@ async def _place(bucket: Bucket, info: ObjectInfo, target: str) -> ObjectInfo:
         if await same_content(bucket, info, there):
             return there
         raise
-
-
-def _if_absent(bucket: Bucket) -> When:
-    return IF_ABSENT if bucket.capabilities.put_if_absent else ALWAYS
 
 
 async def _take_back(bucket: Bucket, src: str, dst: str, placed: dict[str, tuple[str, str]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from . import keys
-from .backends.interface import ALWAYS, IF_ABSENT, ObjectInfo, When
+from .backends.interface import IF_ABSENT, ObjectInfo, When
 from .bucket import Bucket
 from .errors import (
     AlreadyExistsError,
@@ -49,7 +49,7 @@ class Tree(Lookup):
         if not path or await self.lookup(path) is not None:
             raise _taken(path)
         try:
-            info = await self.bucket.put(keys.as_prefix(path), b"", when=self._if_absent())
+            info = await self.bucket.put(keys.as_prefix(path), b"", when=self.bucket.if_absent)
         except AlreadyExistsError:
             raise _taken(path) from None
         self.wrote(path, "directory")
@@ -132,7 +132,7 @@ class Tree(Lookup):
         prefix = keys.as_prefix(parent)
         if await self.bucket.is_empty(prefix):
             with contextlib.suppress(AlreadyExistsError):
-                await self.bucket.put(prefix, b"", when=self._if_absent())
+                await self.bucket.put(prefix, b"", when=self.bucket.if_absent)
 
     # --- renaming and copying ------------------------------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ class Tree(Lookup):
             if marker is not None and marker.size:
                 await copy_object(self.bucket, marker, dst, IF_ABSENT)
             else:
-                await self.bucket.put(dst, b"", when=self._if_absent())
+                await self.bucket.put(dst, b"", when=self.bucket.if_absent)
         except AlreadyExistsError as error:
             raise NothingDone from error
 
@@ -403,9 +403,6 @@ class Tree(Lookup):
                 await self.bucket.delete(src, if_version=self._version(info))
 
     # --- helpers ----------------------------------------------------------------------------------------------
-
-    def _if_absent(self) -> When:
-        return IF_ABSENT if self.bucket.capabilities.put_if_absent else ALWAYS
 
     def _version(self, info: ObjectInfo) -> str | None:
         return info.version if self.bucket.capabilities.delete_if_version else None

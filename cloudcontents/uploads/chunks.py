@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 
 from .. import keys
-from ..backends.interface import ALWAYS, IF_ABSENT, ObjectInfo, SizedStream
+from ..backends.interface import ObjectInfo, SizedStream
 from ..bucket import Bucket
 from ..errors import AlreadyExistsError, ConflictError
 from ..moves import delete_prefix
@@ -41,9 +41,8 @@ class Chunks:
             await delete_prefix(self._bucket, place)
         elif await self._bucket.find(_name(place, number - 1)) is None:
             raise ConflictError(f"Chunk {number} of {keys.show(path)} came before chunk {number - 1}; upload the file again.")
-        when = IF_ABSENT if self._bucket.capabilities.put_if_absent else ALWAYS
         try:
-            await self._bucket.put(_name(place, number), data, when=when)
+            await self._bucket.put(_name(place, number), data, when=self._bucket.if_absent)
         except AlreadyExistsError:
             _, there = await self._bucket.read(_name(place, number))
             if there != data:
