@@ -160,7 +160,6 @@ class SqliteBackend(Backend):
             raise BucketNotFoundError("The bucket's SQLite file does not exist; add ?create=true to its URL.")
         # Used by one thread at a time, under the lock, but not always by the same one.
         db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         return db
