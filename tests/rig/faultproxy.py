@@ -87,17 +87,22 @@ class FaultProxy:
         code: str | None = None,
         *,
         headers: dict[str, str] | None = None,
+        message: str = "from the fault proxy",
+        done: bool = False,
         method: str | None = None,
         path: str = "",
         nth: int | None = None,
         share: float = 1.0,
         times: int | None = None,
+        credential: str | None = None,
     ) -> None:
         """Answer with this status and the store's kind of error body; the server is not asked. A 200 has the error body too.
 
-        `code` is the store's name of the error (`SlowDown`, `ExpiredToken`), by default the usual one of this status.
+        `code` is the store's name of the error (`SlowDown`, `ExpiredToken`), by default the usual one of this status; `message` its words.
+        With `done` the server is asked, and does what it should, before it is answered so. With `credential` only requests are struck
+        whose head holds that text: the id of an access key, a token, a signature.
         """
-        self._add(Answer(status, code, headers or {}), Which(method, path, nth, share, times))
+        self._add(Answer(status, code, headers or {}, done, message), Which(method, path, nth, share, times, credential))
 
     def lose_reply(
         self, *, method: str | None = None, path: str = "", nth: int | None = None, share: float = 1.0, times: int | None = None
@@ -206,10 +211,10 @@ class FaultProxy:
             connection.close()
             del self._connections[task]
 
-    def _arrived(self, request: Request) -> list[Fault]:
+    def _arrived(self, request: Request, raw: bytes) -> list[Fault]:
         with self._lock:
             self._requests.append(request)
-            faults = [fault for fault, which in self._rules if which.strikes(request)]
+            faults = [fault for fault, which in self._rules if which.strikes(request, raw)]
         request.fault = ",".join(fault.name for fault in faults)
         return faults
 
@@ -245,10 +250,10 @@ class _Connection:
             return False
         method, target, _ = head.first.split(" ", 2)
         request = Request.read(method, target, head.headers)
-        faults = self._proxy._arrived(request)
+        faults = self._proxy._arrived(request, head.raw)
         if delay := _first(faults, Delay):
             await asyncio.sleep(delay.seconds)
-        if answer := _first(faults, Answer):
+        if (answer := _first(faults, Answer)) and not answer.done:
             return await self._answer(head, request, answer)
         return await self._forward(head, request, faults)
 
@@ -301,6 +306,12 @@ class _Connection:
             self._leave_server()
             _reset(self._writer)
             return False
+        if answer := _first(faults, Answer):
+            await relay(reader, None, framing)
+            request.status = answer.status
+            self._writer.write(error_reply(self._proxy.dialect, answer, request.method))
+            await self._writer.drain()
+            return framing != "end"
         request.status = reply.status
 
         def count(received: int) -> None:

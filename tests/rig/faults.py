@@ -128,6 +128,7 @@ class Which:
         nth: Only the n-th of those, from 1; None for each of them.
         share: How many of those, 0 to 1, by the proxy's seed.
         times: At most so many in all; None for no limit.
+        credential: Only those whose head holds this text as it came: an access key's id, a token, a signature.
     """
 
     method: str | None = None
@@ -135,13 +136,16 @@ class Which:
     nth: int | None = None
     share: float = 1.0
     times: int | None = None
+    credential: str | None = None
     dice: random.Random = field(default_factory=random.Random)
     _seen: int = 0
     _struck: int = 0
 
-    def strikes(self, request: Request) -> bool:
-        """Count the request if it is one of those, and say whether it is struck."""
+    def strikes(self, request: Request, raw: bytes = b"") -> bool:
+        """Count the request if it is one of those, and say whether it is struck; `raw` is its head, with its secrets."""
         if (self.method is not None and request.method != self.method) or not re.search(self.path, request.target):
+            return False
+        if self.credential is not None and self.credential.encode() not in raw:
             return False
         self._seen += 1
         chosen = (self.nth is None or self._seen == self.nth) and self.dice.random() < self.share
@@ -153,12 +157,14 @@ class Which:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer in place of the server, which is not asked."""
+    """Answer in place of the server, which is not asked; or, where it is `done`, has done what was asked."""
 
     name: ClassVar[str] = "answer"
     status: int
     code: str | None
     headers: Mapping[str, str]
+    done: bool = False
+    message: str = "from the fault proxy"
 
 
 @dataclass(frozen=True)
@@ -205,14 +211,14 @@ def error_reply(dialect: str, answer: Answer, method: str) -> bytes:
     if dialect == "gcs":
         error = {
             "code": status,
-            "message": "from the fault proxy",
-            "errors": [{"reason": code, "domain": "global", "message": "from the fault proxy"}],
+            "message": answer.message,
+            "errors": [{"reason": code, "domain": "global", "message": answer.message}],
         }
         headers["Content-Type"] = "application/json; charset=UTF-8"
         body = json.dumps({"error": error}).encode()
     else:
         identity = "<RequestId>0</RequestId>" if dialect == "s3" else ""
-        text = f"<Error><Code>{escape(code)}</Code><Message>from the fault proxy</Message>{identity}</Error>"
+        text = f"<Error><Code>{escape(code)}</Code><Message>{escape(answer.message)}</Message>{identity}</Error>"
         headers["Content-Type"] = "application/xml"
         if dialect == "azure":
             headers["x-ms-error-code"] = code

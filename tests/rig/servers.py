@@ -26,6 +26,7 @@ class Server(ABC):
     Attributes:
         name: What it is called in messages and in the name of its log.
         dialect: Whose protocol it speaks, `s3`, `gcs` or `azure`; empty for none of them.
+        scheme: That of its buckets' URLs in `cloudcontents`.
         keeps: Whether its objects outlive `kill` and `restart`. Where they do not, its buckets are made again, empty.
         url: The end point as SDKs want it.
         endpoint: Scheme, host and port of it, without a path.
@@ -34,6 +35,7 @@ class Server(ABC):
 
     name: ClassVar[str]
     dialect: ClassVar[str] = ""
+    scheme: ClassVar[str] = ""
     keeps: ClassVar[bool] = True
 
     def __init__(self, data: Path, logs: Path) -> None:
@@ -128,6 +130,10 @@ class Server(ABC):
         """Make a bucket of this name with the store's own SDK."""
         raise NotImplementedError(f"{self.name} has no buckets")
 
+    def bucket_url(self, name: str) -> str:
+        """The bucket as `cloudcontents` names it; `environment` tells it the way and the credentials."""
+        return f"{self.scheme}://{name}"
+
     def own_client(self) -> Any:
         """One client that is kept for making buckets: a new one for each takes half a second on a busy machine."""
         if self._own is None:
@@ -172,7 +178,7 @@ class Server(ABC):
 class _S3(Server):
     """What the two S3 servers share."""
 
-    dialect = "s3"
+    dialect = scheme = "s3"
     access_key = "rig"
     region = REGION
 
@@ -250,6 +256,7 @@ class FakeGcs(Server):
 
     name = "fake-gcs-server"
     dialect = "gcs"
+    scheme = "gs"
     keeps = False
     project = "rig"
 
@@ -293,6 +300,7 @@ class Azurite(Server):
 
     name = "azurite"
     dialect = "azure"
+    scheme = "az"
     account = "rig"
 
     def __init__(self, data: Path, logs: Path) -> None:
@@ -324,6 +332,9 @@ class Azurite(Server):
 
     def make_bucket(self, name: str) -> None:
         self.own_client().create_container(name)
+
+    def bucket_url(self, name: str) -> str:
+        return f"{self.scheme}://{self.account}/{name}"
 
     def client(self, url: str | None = None) -> Any:
         from azure.storage.blob import BlobServiceClient

@@ -168,6 +168,28 @@ def test_a_lost_reply_is_of_something_done(objects, proxy):
     assert objects.get("a") == b"again"
 
 
+def test_a_failure_can_be_told_of_what_was_done(objects, proxy):
+    proxy.answer(500, method=objects.put_method(), done=True, times=1)
+    with pytest.raises(FAILURES):
+        objects.put("a", b"done all the same")
+    assert direct(objects).get("a") == b"done all the same"
+    assert [(found.status, found.forwarded) for found in proxy.requests if found.method == objects.put_method()] == [(500, True)]
+    objects.put("a", b"again")
+    assert objects.get("a") == b"again"
+
+
+def test_only_one_credential_is_refused(minio, faultproxy):
+    proxy = faultproxy(minio)
+    objects = Objects(minio, proxy.url)
+    proxy.answer(400, "ExpiredToken", message="Old.", credential=f"Credential={minio.access_key}/")
+    with pytest.raises(ClientError, match=r"ExpiredToken.*Old\."):
+        objects.put("a", b"x")
+    proxy.heal()
+    proxy.answer(400, "ExpiredToken", credential="Credential=somebody-else/")
+    objects.put("a", b"x")
+    objects.client.close()
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_body_is_cut(objects, proxy, store, reset):
     data = random.Random(2).randbytes(100_000)
