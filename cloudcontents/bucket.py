@@ -54,7 +54,7 @@ T = TypeVar("T")
 WRITE_ID = "cc-write"
 
 #: Bytes per second that a write is given time for, beyond the deadline of a call.
-_SLOWEST = 256 * 1024
+SLOWEST = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Bucket:
 
     async def list(self, prefix: str, *, delimiter: str | None = None, page_token: str | None = None, page_size: int | None = None) -> Page:
         """List one page; see `Backend.list`."""
-        return await self._read(
+        return await self.attempt(
             "list",
             lambda: self.backend.list(prefix, delimiter=delimiter, page_token=page_token, page_size=page_size),
         )
@@ -147,7 +147,7 @@ class Bucket:
     async def head(self, key: str) -> ObjectInfo:
         """Return an object's info; see `Backend.head`."""
         self._check(key)
-        return await self._read("head", lambda: self.backend.head(key))
+        return await self.attempt("head", lambda: self.backend.head(key))
 
     async def find(self, key: str) -> ObjectInfo | None:
         """An object's info, or None where there is none."""
@@ -159,7 +159,7 @@ class Bucket:
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """Open an object for reading; see `Backend.get`. A body that ends early raises `TruncatedError`."""
         self._check(key)
-        reader = await self._read("get", lambda: self.backend.get(key, start=start, length=length, if_version=if_version))
+        reader = await self.attempt("get", lambda: self.backend.get(key, start=start, length=length, if_version=if_version))
         return _CheckedReader(reader, stall=self.patience.stall, scheme=self._scheme)
 
     async def read(self, key: str, *, start: int = 0, length: int | None = None, limit: int | None = None) -> tuple[ObjectInfo, bytes]:
@@ -211,7 +211,7 @@ class Bucket:
         async def write() -> ObjectInfo:
             return await self.backend.put(key, body, when=when, content_type=content_type, metadata=metadata, checksum=checksum)
 
-        allowed = self.patience.deadline + size / _SLOWEST
+        allowed = self.patience.deadline + size / SLOWEST
         info = await self._write("put", key, write, when, metadata, allowed, again=isinstance(body, bytes))
         metrics.WRITTEN_BYTES.labels(self._scheme).inc(size)
         return info
@@ -263,7 +263,7 @@ class Bucket:
             failed: Sequence[tuple[str, Exception]] = ()
             for start in range(0, len(items), 1000):
                 batch = items[start : start + 1000]
-                failed = (*failed, *await self._read("delete_many", lambda batch=batch: backend.delete_many(batch)))  # type: ignore[misc]
+                failed = (*failed, *await self.attempt("delete_many", lambda batch=batch: backend.delete_many(batch)))  # type: ignore[misc]
             return failed
         failures = []
 
@@ -323,8 +323,15 @@ class Bucket:
         if size > self.capabilities.max_key_bytes:
             raise InvalidPathError(f"{show(key)} has {size} bytes; this bucket takes keys of at most {self.capabilities.max_key_bytes}.")
 
-    async def _read(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._retry(operation, lambda left: self._timed(operation, call, left))
+    async def attempt(self, operation: str, call: Callable[[], Awaitable[T]], *, deadline: float | None = None) -> T:
+        """Make a call to the store that is safe to repeat, with deadline, retries and metrics.
+
+        Args:
+            operation: Names it in the metrics.
+            call: The call; made anew for each try.
+            deadline: Seconds for all tries, where the bucket's own are not enough.
+        """
+        return await self._retry(operation, lambda left: self._timed(operation, call, left), deadline=deadline)
 
     async def _write(
         self,

@@ -4,7 +4,8 @@
     ├── NotFoundError (FileNotFoundError)         404 not_found
     ├── AlreadyExistsError (FileExistsError)      409 already_exists
     ├── ConflictError                             409 version_conflict
-    │   └── PreconditionError                     412 precondition_failed (the client sent If-Match itself)
+    │   ├── PreconditionError                     412 precondition_failed (the client sent If-Match itself)
+    │   └── PartsChangedError                     409 parts_changed
     ├── InvalidPathError (ValueError)             400 invalid_path
     │   └── OutsideRootError                      404 outside_root
     ├── InvalidContentError (ValueError)          400 invalid_content
@@ -84,6 +85,12 @@ class PreconditionError(ConflictError):
 
     code = "precondition_failed"
     http_status = 412
+
+
+class PartsChangedError(ConflictError):
+    """Parts of an upload are missing in the store, or hold other bytes than those that were confirmed."""
+
+    code = "parts_changed"
 
 
 class InvalidPathError(CloudContentsError, ValueError):

@@ -20,6 +20,8 @@ from .interface import (
     Sweep,
     When,
 )
+from .multipart import Multipart, Part, PartRules, ReadParts, Upload
+from .presign import Presign, SignedRequest
 
 __all__ = [
     "ALWAYS",
@@ -32,12 +34,19 @@ __all__ = [
     "IfAbsent",
     "IfVersion",
     "LocalPath",
+    "Multipart",
     "ObjectInfo",
     "Page",
+    "Part",
+    "PartRules",
     "PrefixInfo",
+    "Presign",
+    "ReadParts",
     "Reader",
     "Rename",
+    "SignedRequest",
     "SizedStream",
     "Sweep",
+    "Upload",
     "When",
 ]

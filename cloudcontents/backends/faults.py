@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, Sweep, When
+from .multipart import Multipart, Part, ReadParts, Upload
 
 T = TypeVar("T")
 
@@ -69,6 +70,13 @@ class FaultBackend(Backend):
             self.local_path = inner.local_path
         if isinstance(inner, Sweep):
             self.sweep = inner.sweep
+        if isinstance(inner, Multipart):
+            self._parts: Multipart = inner
+            self.part_rules = inner.part_rules
+            self.begin, self.put_part, self.list_parts = self._begin, self._put_part, self._list_parts
+            self.complete, self.abort, self.list_uploads = self._complete, self._abort, self._list_uploads
+        if isinstance(inner, ReadParts):
+            self.read_part = inner.read_part
 
     @property
     def url(self) -> str:
@@ -140,6 +148,42 @@ class FaultBackend(Backend):
 
     async def _rename(self, src: str, dst: str) -> None:
         await self._call("rename", dst, lambda: self._renamer.rename(src, dst))
+
+    async def _begin(
+        self, key: str, *, place: str, part_size: int, content_type: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> Upload:
+        return await self._call(
+            "begin",
+            key,
+            lambda: self._parts.begin(key, place=place, part_size=part_size, content_type=content_type, metadata=metadata),
+        )
+
+    async def _put_part(self, upload: Upload, number: int, data: bytes, *, checksum: str) -> Part:
+        return await self._call("put_part", upload.key, lambda: self._parts.put_part(upload, number, data, checksum=checksum))
+
+    async def _list_parts(self, upload: Upload) -> Sequence[Part]:
+        return await self._call("list_parts", upload.key, lambda: self._parts.list_parts(upload))
+
+    async def _complete(
+        self,
+        upload: Upload,
+        parts: Sequence[Part],
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        return await self._call(
+            "complete",
+            upload.key,
+            lambda: self._parts.complete(upload, parts, when=when, content_type=content_type, metadata=metadata),
+        )
+
+    async def _abort(self, upload: Upload) -> None:
+        await self._call("abort", upload.key, lambda: self._parts.abort(upload))
+
+    async def _list_uploads(self, key: str) -> Sequence[Upload]:
+        return await self._call("list_uploads", key, lambda: self._parts.list_uploads(key))
 
     async def _call(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
 from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, Sweep, When
+from .multipart import Multipart, Part, ReadParts, Upload
+from .presign import Presign, SignedRequest
 
 
 class PrefixBackend(Backend):
@@ -36,6 +38,17 @@ class PrefixBackend(Backend):
             self.local_path = self._local_path
         if isinstance(inner, Sweep):
             self.sweep = inner.sweep
+        if isinstance(inner, Multipart):
+            self._parts: Multipart = inner
+            self.part_rules = inner.part_rules
+            self.begin, self.put_part, self.list_parts = self._begin, self._put_part, self._list_parts
+            self.complete, self.abort, self.list_uploads = self._complete, self._abort, self._list_uploads
+        if isinstance(inner, ReadParts):
+            self._readable: ReadParts = inner
+            self.read_part = self._read_part
+        if isinstance(inner, Presign):
+            self._signer: Presign = inner
+            self.sign_get, self.sign_put, self.sign_part = self._sign_get, self._sign_put, self._sign_part
 
     @property
     def url(self) -> str:
@@ -104,6 +117,59 @@ class PrefixBackend(Backend):
 
     def _local_path(self, key: str) -> str | None:
         return self._paths.local_path(self._prefix + key)
+
+    # --- uploads in parts ---------------------------------------------------------------------------------------------------
+
+    async def _begin(
+        self, key: str, *, place: str, part_size: int, content_type: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> Upload:
+        begun = await self._parts.begin(
+            self._prefix + key, place=self._prefix + place, part_size=part_size, content_type=content_type, metadata=metadata
+        )
+        return replace(begun, key=key, place=place)
+
+    async def _put_part(self, upload: Upload, number: int, data: bytes, *, checksum: str) -> Part:
+        return await self._parts.put_part(self._within(upload), number, data, checksum=checksum)
+
+    async def _list_parts(self, upload: Upload) -> Sequence[Part]:
+        return await self._parts.list_parts(self._within(upload))
+
+    async def _complete(
+        self,
+        upload: Upload,
+        parts: Sequence[Part],
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        inner = self._within(upload)
+        return self._outer(await self._parts.complete(inner, parts, when=when, content_type=content_type, metadata=metadata))
+
+    async def _abort(self, upload: Upload) -> None:
+        await self._parts.abort(self._within(upload))
+
+    async def _list_uploads(self, key: str) -> Sequence[Upload]:
+        return [replace(upload, key=key) for upload in await self._parts.list_uploads(self._prefix + key)]
+
+    def _read_part(self, upload: Upload, part: Part) -> AsyncIterator[bytes]:
+        return self._readable.read_part(self._within(upload), part)
+
+    def _within(self, upload: Upload) -> Upload:
+        # An upload that was found by `list_uploads` has no place.
+        place = self._prefix + upload.place if upload.place else ""
+        return replace(upload, key=self._prefix + upload.key, place=place)
+
+    # --- signed requests ----------------------------------------------------------------------------------------------------
+
+    async def _sign_get(self, key: str, *, expires_in: int = 900, filename: str | None = None) -> SignedRequest:
+        return await self._signer.sign_get(self._prefix + key, expires_in=expires_in, filename=filename)
+
+    async def _sign_put(self, key: str, *, size: int, checksum: str, expires_in: int = 900) -> SignedRequest:
+        return await self._signer.sign_put(self._prefix + key, size=size, checksum=checksum, expires_in=expires_in)
+
+    async def _sign_part(self, upload: Upload, number: int, *, size: int, checksum: str, expires_in: int = 900) -> SignedRequest:
+        return await self._signer.sign_part(self._within(upload), number, size=size, checksum=checksum, expires_in=expires_in)
 
     def _strip(self, key: str) -> str:
         # A backend that answers with a key outside the prefix is broken; showing it would let its reader out.

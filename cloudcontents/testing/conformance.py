@@ -22,9 +22,10 @@ from .behaviours_changes import Changes
 from .behaviours_listing import Listing
 from .behaviours_names import Names
 from .behaviours_objects import Objects
+from .behaviours_parts import Parts
 
 
-class BackendConformance(Objects, Listing, Changes, Names):
+class BackendConformance(Objects, Listing, Changes, Names, Parts):
     """Subclass it with a `backend` fixture; `second_backend` and `missing_bucket_backend` make it ask more."""
 
     #: Tells the pytest plugin whose tests these are.
