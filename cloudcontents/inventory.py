@@ -12,6 +12,7 @@ from typing import Any, Literal
 from . import keys
 from .backends.interface import ObjectInfo
 from .bucket import Bucket
+from .lookup import MARKER_NAMES, MARKER_SUFFIX
 
 Status = Literal["ok", "note", "problem"]
 
@@ -86,8 +87,8 @@ class _Count:
                 self.unnameable.append(keys.show(key))
             return
         name = keys.split(key)[1]
-        for ending in ("/", ".s3keep", ".gcskeep", "_$folder$"):
-            if key.endswith(ending) if ending in ("/", "_$folder$") else name == ending:
+        for ending in ("/", *MARKER_NAMES, MARKER_SUFFIX):
+            if key.endswith(ending) if ending in ("/", MARKER_SUFFIX) else name == ending:
                 self.markers[ending] += 1
                 self.objects -= 1
         # Between "d" and "d/f" only keys come that start with "d".

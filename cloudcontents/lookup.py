@@ -33,7 +33,7 @@ _HINT_SECONDS = 30.0
 _HINTS = 4096
 
 #: Other tools' ways to say "this is a directory": files of these names say it of their parent, the suffix of their own stem.
-MARKER_NAMES = frozenset({".s3keep", ".gcskeep"})
+MARKER_NAMES = frozenset({".s3keep", ".gcskeep", ".s3fskeep"})
 MARKER_SUFFIX = "_$folder$"
 _MARKER_METADATA = "hdi_isfolder"
 
