@@ -5,53 +5,51 @@ Its text is a real path below an empty directory, so that it can be `ServerApp.r
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
+import posixpath
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from cloudcontents.backends import Backend
-from cloudcontents.errors import NotFoundError
-from cloudcontents.registry import open_backend
+from asking import ask
+
+from cloudcontents.backends import IF_ABSENT, Backend
+from cloudcontents.errors import AlreadyExistsError, NotFoundError
 
 T = TypeVar("T")
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end from anywhere, also where a loop is running."""
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, coroutine).result()
-
-
-def ask(url: str, call: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
-    """Make one call to a bucket, and close it."""
-
-    async def asked() -> T:
-        backend = open_backend(url)
-        try:
-            return await call(backend)
-        finally:
-            await backend.close()
-
-    return run(asked())
-
-
 class BucketPath:
-    """A key of a bucket that looks like a path below `root`."""
+    """A key of a bucket that looks like a path.
 
-    def __init__(self, url: str, root: Path, key: str = "") -> None:
-        self.url = url
+    Args:
+        bucket: The URL of the bucket.
+        prefix: What stands for `root` in it. `..` leads out of it, as a path does.
+        root: The empty directory.
+        key: Below the prefix.
+    """
+
+    def __init__(self, bucket: str, prefix: str, root: Path, key: str = "") -> None:
+        self.bucket = bucket
+        self.prefix = prefix
         self.root = root
         self.key = key.strip("/")
 
+    def _below_root(self, key: str) -> BucketPath:
+        return BucketPath(self.bucket, self.prefix, self.root, key)
+
+    def _ask(self, call: Callable[[Backend, str], Coroutine[Any, Any, T]]) -> T:
+        key = posixpath.normpath(f"{self.prefix}/{self.key}")
+        return ask(self.bucket, lambda backend: call(backend, key))
+
     def at(self, path: str | os.PathLike[str]) -> BucketPath:
         """The place of the bucket that a path below `root` stands for."""
-        return BucketPath(self.url, self.root, str(PurePosixPath(path).relative_to(self.root)).removeprefix("."))
+        below = str(PurePosixPath(path).relative_to(self.root))
+        return self._below_root("" if below == "." else below)
 
     def joinpath(self, *parts: object) -> BucketPath:
-        return BucketPath(self.url, self.root, "/".join(filter(None, [self.key, *(str(part).strip("/") for part in parts)])))
+        return self._below_root("/".join(filter(None, [self.key, *(str(part).strip("/") for part in parts)])))
 
     def __truediv__(self, part: object) -> BucketPath:
         # An absolute path within the root replaces this one, as with pathlib.
@@ -64,7 +62,7 @@ class BucketPath:
 
     @property
     def parent(self) -> BucketPath | Path:
-        return BucketPath(self.url, self.root, self.key.rpartition("/")[0]) if self.key else self.root.parent
+        return self._below_root(self.key.rpartition("/")[0]) if self.key else self.root.parent
 
     @property
     def name(self) -> str:
@@ -81,7 +79,7 @@ class BucketPath:
         return str(self)
 
     def write_bytes(self, data: bytes) -> int:
-        ask(self.url, lambda backend: backend.put(self.key, data))
+        self._ask(lambda backend, key: backend.put(key, data))
         return len(data)
 
     def write_text(self, data: str, encoding: str = "utf-8") -> int:
@@ -89,7 +87,7 @@ class BucketPath:
 
     def is_file(self) -> bool:
         try:
-            ask(self.url, lambda backend: backend.head(self.key))
+            self._ask(lambda backend, key: backend.head(key))
         except NotFoundError:
             return False
         return True
@@ -97,15 +95,15 @@ class BucketPath:
     def is_dir(self) -> bool:
         if not self.key:
             return True
-        page = ask(self.url, lambda backend: backend.list(f"{self.key}/", page_size=1))
+        page = self._ask(lambda backend, key: backend.list(f"{key}/", page_size=1))
         return bool(page.objects or page.prefixes)
 
     def exists(self) -> bool:
-        return self.is_file() or self.is_dir()
+        return self.is_dir() or self.is_file()
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        if self.exists():
-            if not exist_ok:
-                raise FileExistsError(str(self))
-            return
-        ask(self.url, lambda backend: backend.put(f"{self.key}/", b""))
+        if not exist_ok and self.exists():
+            raise FileExistsError(str(self))
+        if self.key:
+            with contextlib.suppress(AlreadyExistsError):
+                self._ask(lambda backend, key: backend.put(f"{key}/", b"", when=IF_ABSENT))

@@ -47,18 +47,27 @@ def main() -> int:
     environment["PYTHONPATH"] = os.pathsep.join([str(sources), str(HERE)])
     environment["CLOUDCONTENTS_UPSTREAM_STORE"] = options.store
     # A setting of the machine must not choose another bucket.
-    environment.pop("CLOUDCONTENTS_URL", None)
+    for name in ("CLOUDCONTENTS_URL", "CLOUDCONTENTS_UPSTREAM_BUCKET"):
+        environment.pop(name, None)
     suite = HERE / options.suite
     command = [sys.executable, "-m", "pytest", "-c", str(sources / "pyproject.toml"), "--rootdir", str(PROJECT)]
     command += ["--confcutdir", str(suite), "--import-mode=prepend", "-p", "no:cacheprovider", "--color=auto"]
-    command += ["--override-ini=log_cli=false", "--override-ini=timeout_method=signal", "--durations=0", "--durations-min=20"]
+    command += [
+        "--override-ini=log_cli=false",
+        "--override-ini=log_cli_level=info",
+        "--override-ini=timeout_method=signal",
+        "--durations=0",
+        "--durations-min=20",
+    ]
     named = [argument for argument in pytest_arguments if not argument.startswith("-") and ".py" in argument]
     chosen = [str(suite / Path(argument).name) if argument in named else argument for argument in pytest_arguments]
     if not named:
         chosen.append(str(suite))
     # Collaboration writes a database into the working directory.
     with tempfile.TemporaryDirectory() as scratch, Rig(PROJECT / "test-results" / "rig") as rig:
-        if options.store in SERVERS:
+        if options.store == "memory":
+            environment["CLOUDCONTENTS_UPSTREAM_BUCKET"] = "memory://upstream"
+        elif options.store in SERVERS:
             server = rig.server(options.store)
             environment |= server.environment()
             url = URLS[server.dialect].format(bucket=server.new_bucket(), account=getattr(server, "account", ""))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 from bucket_path import BucketPath
 
 from cloudcontents import CloudContentsManager
 
-#: `memory`, `file` or the name of a server of the rig, and then the bucket on that one; run.py says it.
+#: `memory`, `file` or the name of a server of the rig; run.py says it.
 STORE = os.environ["CLOUDCONTENTS_UPSTREAM_STORE"]
-BUCKET = os.environ.get("CLOUDCONTENTS_UPSTREAM_BUCKET")
+#: Where each test has a prefix of its own; none for `file`, whose buckets are the tests' own directories.
+BUCKET = os.environ.get("CLOUDCONTENTS_UPSTREAM_BUCKET", "")
 
 
 class PathedManager(CloudContentsManager):
@@ -23,17 +26,19 @@ class PathedManager(CloudContentsManager):
         return os.path.join(self.root_dir, path.strip("/")) if STORE == "file" else path
 
 
+def prefix_of(directory: Path) -> str:
+    """The prefix that is named for a directory."""
+    return f"{directory.parent.name}-{directory.name}"
+
+
 def store_url(directory: Path) -> str:
-    """A bucket for one test: the directory itself, or a store in memory or a prefix of a real bucket that is named for it."""
-    name = f"{directory.parent.name}-{directory.name}"
-    if BUCKET:
-        return f"{BUCKET}/{name}"
-    return directory.as_uri() if STORE == "file" else f"memory://{name}"
+    """The bucket of one test: the directory itself, or the prefix that is named for it."""
+    return f"{BUCKET}/{prefix_of(directory)}" if BUCKET else directory.as_uri()
 
 
 def store_path(directory: Path) -> Any:
     """What stands for the bucket's root in a test that writes files: a path, or its look-alike."""
-    return directory if STORE == "file" else BucketPath(store_url(directory), directory)
+    return BucketPath(BUCKET, prefix_of(directory), directory) if BUCKET else directory
 
 
 def make_manager(directory: Path, **traits: Any) -> PathedManager:
@@ -46,8 +51,15 @@ def tree_of(manager: PathedManager) -> Any:
     return store_path(Path(manager.root_dir))
 
 
+@pytest.fixture(scope="session")
+def asked_buckets() -> Iterator[None]:
+    """Closes, at the end, what tests asked behind the manager's back."""
+    yield
+    asking.close()
+
+
 @pytest.fixture
-def root_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root_directory(tmp_path_factory: pytest.TempPathFactory, asked_buckets: None) -> Path:
     """The directory that is, or names, the bucket."""
     directory = tmp_path_factory.mktemp("server") / "root_dir"
     directory.mkdir()

@@ -14,6 +14,7 @@ from counting import Counting  # noqa: E402
 
 pytest_plugins = ["jupyter_server.pytest_plugin", "jupyter_server_fileid.pytest_plugin", "jupyter_server_ydoc.pytest_plugin"]
 
+asked_buckets = store_fixtures.asked_buckets
 root_directory = store_fixtures.root_directory
 jp_root_dir = store_fixtures.jp_root_dir
 

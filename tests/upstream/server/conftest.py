@@ -13,6 +13,7 @@ from tests import conftest as upstream  # noqa: E402
 from tests.conftest import *  # noqa: E402, F403
 
 # These stand for upstream's fixtures of the same names.
+asked_buckets = store_fixtures.asked_buckets
 root_directory = store_fixtures.root_directory
 jp_root_dir = store_fixtures.jp_root_dir
 jp_argv = store_fixtures.jp_argv
