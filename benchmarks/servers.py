@@ -1,4 +1,4 @@
-"""The servers that are compared: jupyter_server with one contents manager or the other, each a process of its own."""
+"""A Jupyter server as a process of its own, asked as a browser asks it: cookies of one login, and what the process has in memory."""
 
 from __future__ import annotations
 
@@ -10,48 +10,51 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 
-#: The server's arguments, by the name in the report.
-MANAGERS = {
-    "cloudcontents": [
-        "--ServerApp.contents_manager_class=cloudcontents.CloudContentsManager",
-        "--ServerApp.jpserver_extensions=cloudcontents=True",
-    ],
-    "AsyncLargeFileManager": [
-        "--ServerApp.contents_manager_class=jupyter_server.services.contents.largefilemanager.AsyncLargeFileManager",
-        "--ServerApp.jpserver_extensions=cloudcontents=False",
-        # Its trash is the desktop's, which a server mostly does not have.
-        "--FileContentsManager.delete_to_trash=False",
-        "--FileContentsManager.always_delete_dir=True",
-    ],
-}
+
+class RefusedError(Exception):
+    """The server answered with something else than success."""
 
 
 @dataclass
 class Server:
-    """One running server on a directory."""
+    """One running server.
+
+    Attributes:
+        name: In the report.
+        home: A directory of its own.
+        arguments: Of ``python -m jupyter_server``, beyond what every one gets.
+        environment: Variables beyond this process' own.
+        python: The interpreter of its environment.
+    """
 
     name: str
     home: Path
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     port: int = 0
+    _headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
-        """What it serves."""
+        """Its local directory; what it serves, where it serves the disk."""
         return self.home / "bucket"
 
     def start(self) -> None:
-        """Start it; returns when it answers."""
+        """Start it; returns when it answers and has let us in."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         arguments = [
-            *MANAGERS[self.name],
+            *self.arguments,
             f"--ServerApp.root_dir={self.directory}",
             f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0",
@@ -61,34 +64,60 @@ class Server:
             "--log-level=ERROR",
         ]
         names = {f"JUPYTER_{kind}_DIR": str(self.home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-        environment = {**os.environ, **names, "JUPYTER_NO_CONFIG": "1", "CLOUDCONTENTS_URL": self.directory.as_uri()}
-        self.process = subprocess.Popen([sys.executable, "-m", "jupyter_server", *arguments], env=environment, cwd=self.home)
-        until = time.monotonic() + 60
+        environment = {**os.environ, **names, "JUPYTER_NO_CONFIG": "1", **self.environment}
+        with (self.home / "log.txt").open("wb") as log:
+            self.process = subprocess.Popen(
+                [self.python, "-m", "jupyter_server", *arguments], env=environment, cwd=self.home, stdout=log, stderr=log
+            )
+        until = time.monotonic() + 120
         while True:
             try:
-                self.request("GET", "/api/status")
+                self._log_in()
                 return
             except ConnectionError:
                 if self.process.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError(f"{self.name} does not start") from None
+                    raise RuntimeError(f"{self.name} does not start:\n{(self.home / 'log.txt').read_text()[-2000:]}") from None
                 time.sleep(0.05)
 
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """One request; fails on any status but success."""
+    def _log_in(self) -> None:
+        cookies: dict[str, str] = {}
+        for path, headers in (("/login", {}), ("/api/status", {"Authorization": f"token {self.token}"})):
+            reply, _ = self._ask("GET", path, None, headers)
+            found = SimpleCookie("; ".join(reply.headers.get_all("Set-Cookie") or ()))
+            cookies |= {name: morsel.value for name, morsel in found.items()}
+        self._headers = {
+            "Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()),
+            "X-XSRFToken": cookies["_xsrf"],
+            "Content-Type": "application/json",
+        }
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
-            connection.request(method, path, body, {"Authorization": f"token {self.token}"})
+            connection.request(method, path, body, headers)
             reply = connection.getresponse()
-            content = reply.read()
+            return reply, reply.read()
         finally:
             connection.close()
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """One request; fails on any status but success.
+
+        Raises:
+            RefusedError: Any other status.
+        """
+        reply, content = self._ask(method, path, body, self._headers)
         if reply.status >= 300:
-            raise RuntimeError(f"{self.name}: {method} {path}: {reply.status} {content[:300]!r}")
+            raise RefusedError(f"{reply.status} {content[:200].decode(errors='replace')}")
         return content
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
@@ -108,3 +137,19 @@ class Server:
     def reset_peak(self) -> None:
         """Begin to look for the peak anew."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+
+#: Jupyter Server's own manager on its directory.
+ON_DISK = [
+    "--ServerApp.contents_manager_class=jupyter_server.services.contents.largefilemanager.AsyncLargeFileManager",
+    "--ServerApp.jpserver_extensions=cloudcontents=False",
+    # Its trash is the desktop's, which a server mostly does not have.
+    "--FileContentsManager.delete_to_trash=False",
+    "--FileContentsManager.always_delete_dir=True",
+]
+
+#: Ours, on the bucket that the variable CLOUDCONTENTS_URL names.
+OURS = [
+    "--ServerApp.contents_manager_class=cloudcontents.CloudContentsManager",
+    "--ServerApp.jpserver_extensions=cloudcontents=True",
+]

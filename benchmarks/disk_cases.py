@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .notebooks import notebook, notebook_bytes
 from .servers import Server
 
 ENTRIES = 10_000
@@ -47,32 +48,10 @@ def seed(directory: Path, gib: float) -> None:
         at = tree / f"part-{number % 10}"
         at.mkdir(parents=True, exist_ok=True)
         (at / f"{number}.txt").write_bytes(b"x" * 1000)
-    (directory / "small.ipynb").write_bytes(notebook(10))
-    (directory / "big.ipynb").write_bytes(notebook(1000))
+    (directory / "small.ipynb").write_bytes(notebook_bytes(10))
+    (directory / "big.ipynb").write_bytes(notebook_bytes(1000))
     with (directory / "huge.bin").open("wb") as file:
         file.truncate(int(gib * 2**30))
-
-
-def notebook(cells: int) -> bytes:
-    """A notebook with about 5 KB of text in each cell."""
-    line = "The quick brown fox jumps over the lazy dog, again and again.\n"
-    content = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": f"cell-{number}",
-                "execution_count": number,
-                "metadata": {},
-                "source": [f"value_{row} = compute({row}, 'some argument')\n" for row in range(20)],
-                "outputs": [{"output_type": "stream", "name": "stdout", "text": [line] * 60}],
-            }
-            for number in range(cells)
-        ],
-        "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    return json.dumps(content, indent=1).encode()
 
 
 def timed(work: Callable[[], object]) -> tuple[float, None]:
@@ -89,7 +68,7 @@ def fetch(path: str) -> Once:
 
 def save(path: str, cells: int) -> Once:
     """A save of a notebook that is there, through the Contents API."""
-    body = json.dumps({"type": "notebook", "format": "json", "content": json.loads(notebook(cells))}).encode()
+    body = json.dumps({"type": "notebook", "format": "json", "content": notebook(cells)}).encode()
     return lambda server: timed(lambda: server.request("PUT", f"/api/contents/{path}", body))
 
 
