@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+from urllib.parse import quote
 
 from .multipart import Upload
 
@@ -27,6 +28,27 @@ class SignedRequest:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     expires_in: int = 900
+
+
+def lifetime(expires_in: int) -> int:
+    """The seconds that a signed request holds.
+
+    Raises:
+        ValueError: None, or more than `LONGEST`.
+    """
+    if not 0 < expires_in <= LONGEST:
+        raise ValueError(f"A signed request holds for 1 to {LONGEST} seconds.")
+    return expires_in
+
+
+def disposition(filename: str | None) -> str:
+    """What a signed GET asks for as ``Content-Disposition``: always a download, so that no page of the store's address runs in a browser.
+
+    Args:
+        filename: The name that a browser saves it under; None leaves that to the browser.
+    """
+    # RFC 6266: the percent-encoded form holds any name, and cannot end the header.
+    return "attachment" if filename is None else f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 @runtime_checkable
