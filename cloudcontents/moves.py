@@ -6,7 +6,7 @@ copied: at no moment is an object in neither place. Objects that no path can nam
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -269,6 +269,37 @@ async def copy_object(bucket: Bucket, info: ObjectInfo, target: str, when: When)
     return replace(info, key=target, version=copy.version, modified=copy.modified, revision=copy.revision)
 
 
+async def delete_version(bucket: Bucket, key: str, version: str) -> None:
+    """Delete an object in one version; where the store cannot make a deletion conditional, the version is looked at just before.
+
+    Raises:
+        ConflictError: The object has another version, or is gone.
+    """
+    if bucket.capabilities.delete_if_version:
+        await bucket.delete(key, if_version=version)
+        return
+    found = await bucket.find(key)
+    if found is None or found.version != version:
+        raise ConflictError(f"{show(key)} has changed meanwhile; it was not deleted.")
+    await bucket.delete(key)
+
+
+async def delete_versions(bucket: Bucket, items: Sequence[tuple[str, str]]) -> Sequence[tuple[str, Exception]]:
+    """Delete many objects, each in the version beside it; see `delete_version`. Returns what failed, and why."""
+    if bucket.capabilities.delete_if_version:
+        return await bucket.delete_many(items)
+    failed: list[tuple[str, Exception]] = []
+
+    async def one(item: tuple[str, str]) -> None:
+        try:
+            await delete_version(bucket, *item)
+        except CloudContentsError as error:
+            failed.append((item[0], error))
+
+    await for_each(items, one)
+    return failed
+
+
 async def _copy(bucket: Bucket, info: ObjectInfo, target: str, when: When) -> ObjectInfo:
     for _ in range(_ROUNDS):
         try:
@@ -302,18 +333,19 @@ async def _place(bucket: Bucket, info: ObjectInfo, target: str) -> ObjectInfo:
 
 async def _take_back(bucket: Bucket, src: str, dst: str, placed: dict[str, tuple[str, str]]) -> None:
     """Delete the copies of a move that failed; its sources are all still there."""
-    conditional = bucket.capabilities.delete_if_version
-    copies = [(dst + key.removeprefix(src), copy if conditional else None) for key, (_, copy) in placed.items()]
-    await _delete(bucket, [c for c in copies if not c[0].endswith("/")], tolerate_conflicts=True)
+    copies = [(dst + key.removeprefix(src), copy) for key, (_, copy) in placed.items()]
+    _raise_first(await delete_versions(bucket, [c for c in copies if not c[0].endswith("/")]), tolerate_conflicts=True)
     await _delete_markers(bucket, [dst, *(key for key, _ in copies if key.endswith("/") and key != dst)])
 
 
 async def _delete(bucket: Bucket, batch: list[tuple[str, str | None]], *, tolerate_conflicts: bool = False) -> None:
-    failed = [
-        (key, error) for key, error in await bucket.delete_many(batch) if not (tolerate_conflicts and isinstance(error, ConflictError))
-    ]
-    if failed:
-        raise failed[0][1]
+    _raise_first(await bucket.delete_many(batch), tolerate_conflicts=tolerate_conflicts)
+
+
+def _raise_first(failed: Sequence[tuple[str, Exception]], *, tolerate_conflicts: bool) -> None:
+    for _, error in failed:
+        if not (tolerate_conflicts and isinstance(error, ConflictError)):
+            raise error
 
 
 async def _delete_markers(bucket: Bucket, markers: list[str]) -> None:

@@ -22,7 +22,7 @@ from .errors import (
 )
 from .journal import Journal, NothingDone, Operation
 from .lookup import MARKER_NAMES, MARKER_SUFFIX, Entry, Lookup, is_marker_object
-from .moves import copy_object, copy_prefix, delete_prefix, move_prefix, same_content
+from .moves import copy_object, copy_prefix, delete_prefix, delete_version, move_prefix, same_content
 from .parallel import both
 
 
@@ -193,14 +193,14 @@ class Tree(Lookup):
                 await self._empty(stale)
                 return
             async with self.journal.operation("move", moves) as op:
-                await self._move_object(info, dst)
+                await self._move_object(info, dst, op)
                 await self._empty(stale)
                 for pair in moves[1:]:
                     await self._move(*pair, op=op, resumed=True)
         except AlreadyExistsError:
             raise _taken(dst) from None
 
-    async def _move_object(self, info: ObjectInfo, dst: str) -> None:
+    async def _move_object(self, info: ObjectInfo, dst: str, op: Operation) -> None:
         try:
             if await self.bucket.rename(info.key, dst):
                 return
@@ -210,11 +210,14 @@ class Tree(Lookup):
                 raise  # it may have happened: recovery looks
             raise NothingDone from error
         try:
-            await self.bucket.delete(info.key, if_version=self._version(info))
+            await delete_version(self.bucket, info.key, info.version)
         except ConflictError:
+            if await self.bucket.find(info.key) is None:
+                return  # deleted by somebody, or by a taker that went on while we stood still: then our copy is all there is
             # Saved under its old name at that moment: that text stays there, and the rename did not happen.
+            await self.journal.hold(op)
             with contextlib.suppress(ConflictError):
-                await self.bucket.delete(dst, if_version=self._version(copy))
+                await delete_version(self.bucket, dst, copy.version)
             raise NothingDone from ConflictError(f"{keys.show(info.key)} was saved while it was renamed; try again.")
 
     async def _finish_object(self, src: str, dst: str, since: datetime) -> bool:
@@ -226,7 +229,7 @@ class Tree(Lookup):
             return False
         if source.modified <= since and await same_content(self.bucket, source, copy):
             with contextlib.suppress(ConflictError):
-                await self.bucket.delete(src, if_version=self._version(source))
+                await delete_version(self.bucket, src, source.version)
         return True
 
     async def move_dir(self, src: str, dst_prefix: str, *, also: Sequence[tuple[str, str]] = (), stale: Sequence[str] = ()) -> None:
@@ -400,12 +403,9 @@ class Tree(Lookup):
         info = await self.bucket.find(src)
         if info is not None and info.modified <= since:
             with contextlib.suppress(ConflictError):
-                await self.bucket.delete(src, if_version=self._version(info))
+                await delete_version(self.bucket, src, info.version)
 
     # --- helpers ----------------------------------------------------------------------------------------------
-
-    def _version(self, info: ObjectInfo) -> str | None:
-        return info.version if self.bucket.capabilities.delete_if_version else None
 
     async def _delete_legacy_marker(self, path: str) -> None:
         if not self.bucket.capabilities.object_beside_prefix:

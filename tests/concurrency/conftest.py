@@ -1,141 +1,70 @@
-"""Real servers in processes of their own, and browser sessions on them: each with its own cookies."""
+"""Two Jupyter servers on one bucket, and processes that race on one."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import secrets
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 
+from rig.jupyter import JupyterServer
 
-@dataclass
-class Answer:
-    """What a server answered."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class Session:
-    """One browser: logged in with the token once, its cookies from then on."""
-
-    port: int
-    token: str
-    cookies: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        assert self._ask("GET", "/login", None, {}).status == 200
-        assert self._ask("GET", "/api/status", None, {"Authorization": f"token {self.token}"}).status == 200
-        assert len(self.cookies) == 2, "a session has its XSRF cookie and the user's"
-
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-        """One request as this browser; `path` is unquoted, without a query."""
-        lines = {"X-XSRFToken": self.cookies["_xsrf"], "Content-Type": "application/json", **(headers or {})}
-        return self._ask(method, quote(path), None if body is None else json.dumps(body), lines)
-
-    def text(self, path: str) -> str:
-        """What a file holds, read as JupyterLab opens it."""
-        answer = self.request("GET", f"/api/contents/{path}")
-        assert answer.status == 200, answer.body
-        return answer.json["content"]
-
-    def save(self, path: str, text: str, headers: dict[str, str] | None = None, **fields: Any) -> Answer:
-        """Save a text file."""
-        return self.request("PUT", f"/api/contents/{path}", {"type": "file", "format": "text", "content": text, **fields}, headers)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _ask(self, method: str, target: str, body: str | None, headers: dict[str, str]) -> Answer:
-        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        self._connection.request(method, target, body, {"Cookie": cookie, **headers} if cookie else headers)
-        reply = self._connection.getresponse()
-        data = reply.read()
-        for line in reply.headers.get_all("Set-Cookie") or ():
-            for name, morsel in SimpleCookie(line).items():
-                self.cookies[name] = morsel.value
-        return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, data)
+WORKER = Path(__file__).with_name("race_worker.py")
 
 
 @pytest.fixture(scope="module")
-def server_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Callable[[], Session]]]:
-    """Starts a server on a bucket's URL; returns what opens a browser session on it."""
-    running: list[subprocess.Popen[bytes]] = []
-    sessions: list[Session] = []
+def two_servers(bucket_url, tmp_path_factory):
+    """Two servers, each a process of its own, on the module's bucket."""
+    servers = [JupyterServer(tmp_path_factory.mktemp("server"), {"url": bucket_url}) for _ in range(2)]
+    try:
+        for server in servers:
+            server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
-    def start(url: str) -> Callable[[], Session]:
-        home = tmp_path_factory.mktemp("server")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        token = secrets.token_hex(16)
-        places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-        settings = {
-            "ServerApp.contents_manager_class": "cloudcontents.CloudContentsManager",
-            "ServerApp.port": port,
-            "ServerApp.port_retries": 0,
-            "ServerApp.ip": "127.0.0.1",
-            "ServerApp.root_dir": str(home),
-            "ServerApp.open_browser": False,
-            "CloudContentsManager.url": url,
-        }
-        log = (home / "log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyter_server", "--allow-root", *(f"--{name}={value}" for name, value in settings.items())],
-            env={**os.environ, **places, "HOME": str(home), "JUPYTER_NO_CONFIG": "1", "JUPYTER_TOKEN": token, "IPYTHONDIR": str(home)},
-            stdout=log,
-            stderr=log,
+
+class Racer:
+    """Another process on a bucket, ready to act the moment it is told."""
+
+    def __init__(self, url):
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(WORKER), url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        log.close()
-        running.append(process)
-        _wait_until_it_answers(port, process, home / "log")
+        self.answer()
 
-        def session() -> Session:
-            opened = Session(port, token)
-            sessions.append(opened)
-            return opened
+    def tell(self, command, *arguments):
+        """Let it begin; see `race_worker`."""
+        self._process.stdin.write(f"{json.dumps([command, *arguments])}\n")
+        self._process.stdin.flush()
 
-        return session
+    def answer(self):
+        """Wait until it is done."""
+        line = self._process.stdout.readline()
+        assert line, "the other process has died; see its words above"
+        return json.loads(line)
 
-    yield start
-    for session in sessions:
-        session.close()
-    for process in running:
-        process.terminate()
-    for process in running:
-        process.wait(60)
+    def end(self):
+        with self._process:
+            self._process.stdin.close()
+        assert self._process.returncode == 0
 
 
-def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < ends, log.read_text()
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request("GET", "/api")
-            connection.getresponse().read()
-            connection.close()
-        except ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
+@pytest.fixture
+def racers():
+    """Starts processes on a bucket, all ready to race: `racers(url, count)`."""
+    with ExitStack() as running:
+
+        def start(url, count):
+            started = []
+            for _ in range(count):
+                racer = Racer(url)
+                running.callback(racer.end)
+                started.append(racer)
+            return started
+
+        yield start

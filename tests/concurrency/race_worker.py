@@ -1,9 +1,16 @@
-"""One process of a race on a bucket; run by `test_races` as a program: ``race_worker.py URL count STEPS`` or ``… URL create KEY``."""
+"""One process of a race on a bucket, told what to do on its standard input; the tests run it as a program: ``race_worker.py URL``.
+
+A line in is a command with its arguments as JSON, a line out is its result; the first line out says that it is ready.
+
+- ``["count", steps]``: add one to the object `counter` so many times, by compare-and-swap.
+- ``["create", key, text, pause, *others]``: after a pause make an object where nothing is, and then the others, each a key and its text;
+  true if it was made.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import json
 import sys
 
 from cloudcontents.backends.interface import IF_ABSENT, IfVersion
@@ -12,7 +19,7 @@ from cloudcontents.errors import AlreadyExistsError, ConflictError
 from cloudcontents.registry import open_backend
 
 
-async def count(bucket: Bucket, steps: int) -> None:
+async def count(bucket: Bucket, steps: int) -> bool:
     for _ in range(steps):
         while True:
             info, data = await bucket.read("counter")
@@ -21,22 +28,30 @@ async def count(bucket: Bucket, steps: int) -> None:
                 break
             except ConflictError:
                 continue
+    return True
 
 
-async def create(bucket: Bucket, key: str) -> None:
-    mine = secrets.token_hex(8)
+async def create(bucket: Bucket, key: str, text: str, pause: float, *others: tuple[str, str]) -> bool:
+    await asyncio.sleep(pause)
     try:
-        await bucket.put(key, mine.encode(), when=IF_ABSENT)
+        await bucket.put(key, text.encode(), when=IF_ABSENT)
     except AlreadyExistsError:
-        return
-    sys.stdout.write(mine)
+        return False
+    for other, words in others:
+        await bucket.put(other, words.encode())
+    return True
 
 
-async def main(url: str, what: str, argument: str) -> None:
+async def main(url: str) -> None:
     bucket = Bucket(open_backend(url))
-    await (count(bucket, int(argument)) if what == "count" else create(bucket, argument))
+    await bucket.find("counter")  # the connection is open
+    print("true", flush=True)
+    commands = {"count": count, "create": create}
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        command, *arguments = json.loads(line)
+        print(json.dumps(await commands[command](bucket, *arguments)), flush=True)
     await bucket.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    asyncio.run(main(sys.argv[1]))

@@ -6,10 +6,11 @@ Promise G4: in all of it, no object is lost or added.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
-from cloudcontents.errors import CloudContentsError, LockedError, PermissionDeniedError, TooLargeError, UnavailableError
+from cloudcontents.errors import CloudContentsError, ConflictError, LockedError, PermissionDeniedError, TooLargeError, UnavailableError
 
 FILES = {f"exp/f{n}.txt": f"content {n}".encode() for n in range(5)} | {"exp/deep/g.txt": b"deep", "exp//odd": b"unnameable"}
 MOVED = {key.replace("exp/", "moved/", 1): data for key, data in FILES.items()}
@@ -149,6 +150,33 @@ async def test_an_owner_that_was_taken_stops_and_loses_nothing(server, taker, fi
         await expire(clock, taker)
         assert entries(store) == [], nth
     assert stopped
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("again", [False, True], ids=["left alone", "old name taken again"])
+async def test_an_owner_whose_file_was_taken_loses_nothing(server, taker, files, clock, store, again, after):
+    for nth in range(1, 20):
+        store.clear()
+        taker.tree._hints.clear()
+        await files(taker)
+        peer = server(nth, host="elsewhere", after=after)
+        task = asyncio.ensure_future(peer.tree.rename("exp/f1.txt", "named.txt", companions=("checkpoints",)))
+        standing = asyncio.ensure_future(peer.faults.reached.wait())
+        await asyncio.wait([task, standing], return_when=asyncio.FIRST_COMPLETED)
+        standing.cancel()
+        await expire(clock, taker)
+        made = again and "exp/f1.txt" not in store.snapshot()
+        if made:
+            await taker.bucket.put("exp/f1.txt", b"somebody's new one")
+        peer.faults.go_on()
+        with contextlib.suppress(LockedError, ConflictError):
+            await task
+        await expire(clock, taker)
+        found = files.found()
+        assert FILES["exp/f1.txt"] in (found.get("exp/f1.txt"), found.get("named.txt")), nth
+        if found.get("exp/f1.txt") != FILES["exp/f1.txt"]:
+            assert found.get("exp/f1.txt") == (b"somebody's new one" if made else None), nth
+        assert entries(store) == [], nth
 
 
 async def test_a_second_taker_still_knows_what_was_made_since(server, taker, files, crash, clock, store):

@@ -1,4 +1,6 @@
-"""The fixtures of the rig: `minio`, `fake_gcs`, `azurite`, `moto`, `toxiproxy` for the whole run, `faultproxy` for a test."""
+"""The fixtures of the rig: `minio`, `fake_gcs`, `azurite`, `moto`, `toxiproxy` for the whole run, `bucket_on` for a module, `faultproxy`
+for a test.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +74,25 @@ def azurite(rig: Rig) -> Azurite:
 def toxiproxy(rig: Rig) -> Toxiproxy:
     """A Toxiproxy for the whole run: `with toxiproxy.proxy(minio) as proxy:`."""
     return _server(rig, "toxiproxy")
+
+
+@pytest.fixture(scope="module")
+def bucket_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Makes an empty bucket on a server of the rig, or on "file", and returns its URL: `bucket_on("minio")`.
+
+    The way there and the credentials are in the environment from then on, until the module's end.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+
+        def make(name: str) -> str:
+            if name == "file":
+                return tmp_path_factory.mktemp("bucket").as_uri()
+            server = request.getfixturevalue(name)
+            for variable, value in server.environment().items():
+                environment.setenv(variable, value)
+            return server.bucket_url(server.new_bucket())
+
+        yield make
 
 
 @pytest.fixture
