@@ -21,6 +21,7 @@ from .backends.interface import (
     IF_ABSENT,
     Backend,
     Body,
+    Buckets,
     BulkDelete,
     Capabilities,
     IfVersion,
@@ -33,6 +34,7 @@ from .backends.interface import (
     When,
 )
 from .errors import (
+    BucketNotFoundError,
     CloudContentsError,
     ConflictError,
     DeadlineError,
@@ -79,12 +81,19 @@ class Patience:
 class Bucket:
     """A backend made safe to call: what the tree, the manager, the checkpoints and the uploads use.
 
+    Args:
+        backend: The store.
+        patience: How long calls may take.
+        known: Whether the configuration names the bucket. One that a user's path named may be missing, which is a `NotFoundError` then and
+            not the operator's failure.
+
     Bound to no event loop. A read is tried again after a passing failure. A conditional write is too: it carries a random write
     id in the object's metadata, so that a write whose reply was lost is recognised as our own and never reported as a conflict.
     """
 
-    def __init__(self, backend: Backend, *, patience: Patience | None = None) -> None:
+    def __init__(self, backend: Backend, *, patience: Patience | None = None, known: bool = True) -> None:
         self.backend = backend
+        self.known = known
         self.patience = patience or Patience()
         self._scheme = backend.url.split(":", 1)[0]
 
@@ -297,6 +306,29 @@ class Bucket:
             return False
         return True
 
+    def open_bucket(self, name: str) -> Bucket:
+        """Open one of the buckets that this is; see `Buckets.open_bucket`. It need not be there."""
+        return Bucket(self._buckets().open_bucket(name), patience=self.patience, known=False)
+
+    async def create_bucket(self, name: str) -> None:
+        """Create a bucket beside others; see `Buckets.create_bucket`. Not tried again.
+
+        Raises:
+            UnsupportedError: This is no `Buckets`.
+        """
+        buckets = self._buckets()
+        await self._timed("create_bucket", lambda: buckets.create_bucket(name), self.patience.deadline)
+
+    async def delete_bucket(self, name: str) -> None:
+        """Delete an empty bucket; see `Buckets.delete_bucket`. Not tried again."""
+        buckets = self._buckets()
+        await self._timed("delete_bucket", lambda: buckets.delete_bucket(name), self.patience.deadline)
+
+    def _buckets(self) -> Buckets:
+        if not isinstance(self.backend, Buckets):
+            raise UnsupportedError("This is one bucket; it holds no others.")
+        return self.backend
+
     def local_path(self, key: str) -> str | None:
         """The real file or directory behind a key, where the store has such."""
         backend = self.backend
@@ -315,7 +347,7 @@ class Bucket:
 
     def _check(self, key: str) -> None:
         if not key:
-            raise InvalidPathError("An empty key names no object.")
+            raise InvalidPathError("A bucket itself is no file; name something in it.")
         try:
             size = len(key.encode())
         except UnicodeEncodeError:
@@ -407,6 +439,11 @@ class Bucket:
             if isinstance(error, CloudContentsError):
                 raise
             raise DeadlineError(f"The store did not answer within {deadline:.0f} s; try again later.") from error
+        except BucketNotFoundError as error:
+            outcome = error.code
+            if self.known:
+                raise
+            raise NotFoundError("There is no such bucket, or this server may not see it.") from error
         except CloudContentsError as error:
             outcome = error.code
             raise

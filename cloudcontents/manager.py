@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import mimetypes
+import secrets
 from collections.abc import Mapping
 from typing import Any, cast
 
 from tornado.web import HTTPError
 
 from . import bases, keys, models
+from .accounts import BucketTree
 from .answers import verb
 from .backends.interface import IF_ABSENT, ObjectInfo
 from .checkpoints import BucketCheckpoints
@@ -22,7 +24,7 @@ from .errors import (
     WrongTypeError,
 )
 from .models import Model
-from .namespace import COMPANIONS, Location
+from .namespace import COMPANIONS, Location, holds_buckets
 from .naming import copy_name, free_names
 from .reads import ManagerReads
 from .saves import Precondition
@@ -71,8 +73,7 @@ class CloudContentsManager(ManagerReads):
         kind = _type_of(model)
         if kind == "directory":
             return await self._save_directory(location)
-        if self.namespace.is_fixed(location):
-            raise WrongTypeError(f"{keys.show(location.api)} is a directory; choose another name.")
+        self._refuse_as_file(location)
         data, problem = await self._content_bytes(location, model, kind)
         condition = await self._saves.precondition(location, model)
         info = await self._write(location, data, condition, kind, model)
@@ -121,6 +122,10 @@ class CloudContentsManager(ManagerReads):
             format=model.get("format") or "json",
         )
 
+    def _refuse_as_file(self, location: Location) -> None:
+        if not location.path or self.namespace.is_fixed(location):
+            raise WrongTypeError(f"{keys.show(location.api)} is a directory; choose another name.")
+
     async def _save_directory(self, location: Location) -> Model:
         if self.namespace.is_fixed(location):
             return await self._get(location, False, "directory", None, False)
@@ -140,6 +145,7 @@ class CloudContentsManager(ManagerReads):
 
     async def _save_chunk(self, location: Location, model: Model) -> Model:
         """One chunk of JupyterLab's own upload; see `cloudcontents.uploads.chunks`."""
+        self._refuse_as_file(location)
         number = model["chunk"]
         if not isinstance(number, int) or isinstance(number, bool) or (number < 1 and number != LAST):
             raise InvalidContentError(f"A chunk is numbered 1, 2, … and {LAST} for the last one, not {number!r}.")
@@ -178,6 +184,11 @@ class CloudContentsManager(ManagerReads):
         if kind not in stems:
             raise InvalidContentError(f"Unexpected model type: {kind!r}")
         name = stems[kind] + (".ipynb" if kind == "notebook" else ext)
+        if holds_buckets(location.mount) and not location.path:
+            if kind != "directory":
+                raise WrongTypeError("Files live in buckets, and here are only buckets; open one first.")
+            # Buckets' names are everybody's, and have no capitals.
+            name = f"untitled-{secrets.token_hex(4)}"
         insert = " " if kind == "directory" else ""
         async for candidate in free_names(location, name, insert, fixed=self.namespace.below(location.api)):
             target = self._resolve_new(candidate)
@@ -287,6 +298,9 @@ class CloudContentsManager(ManagerReads):
         await self._rename(self.resolve(old_path, read=False), self._resolve_new(new_path))
 
     async def _rename(self, source: Location, target: Location) -> None:
+        if _is_bucket(source) and _is_bucket(target) and source.mount.account is target.mount.account:
+            await cast(BucketTree, source.tree).rename_bucket(cast(BucketTree, target.tree))
+            return
         self._refuse_fixed(source, "renamed")
         self._refuse_fixed(target, "replaced")
         along = COMPANIONS if self._checkpoints_go_along else ()
@@ -313,6 +327,9 @@ class CloudContentsManager(ManagerReads):
         location = self.resolve(path, read=False)
         if not location.api:
             raise InvalidPathError("Can't delete root")
+        if _is_bucket(location):
+            await location.tree.remove_dir("")  # only if nothing is in it, and so with nothing for the trash
+            return location
         self._refuse_fixed(location, "deleted")
         if self.delete_to_trash:
             await location.mount.trash.put(location.path, by=bases.user_name())
@@ -335,6 +352,8 @@ class CloudContentsManager(ManagerReads):
         return location
 
     def _refuse_fixed(self, location: Location, what: str) -> None:
+        if _is_bucket(location):
+            raise InvalidPathError(f"{keys.show(location.api)} is a bucket and cannot be {what}; choose something in it.")
         if self.namespace.is_fixed(location):
             raise InvalidPathError(f"{keys.show(location.api)} is a mount, or holds one, and cannot be {what}; choose another path.")
 
@@ -407,6 +426,11 @@ def _type_of(model: Mapping[str, Any], *, only: str | None = None) -> str:
     if "content" not in model and kind != "directory":
         raise InvalidContentError("No file content provided")
     return cast(str, kind)
+
+
+def _is_bucket(location: Location) -> bool:
+    """Whether a path is itself one of an account's buckets."""
+    return not location.path and location.mount.account is not None
 
 
 def _content_type(path: str) -> str | None:

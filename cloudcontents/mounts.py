@@ -90,7 +90,7 @@ def _open(name: str, setting: Any, variables: Mapping[str, str]) -> Backend:
     if not isinstance(read_only, bool):
         raise ConfigurationError(f"Mount {keys.show(name)}: read_only is True or False, not {read_only!r}.")
     try:
-        backend = open_backend(expand(known["url"], variables))
+        backend = open_backend(expand(known["url"], variables), accounts=True)
     except ConfigurationError as error:
         raise ConfigurationError(f"Mount {keys.show(name)}: {error.message}") from error
     return ReadOnlyBackend(backend) if read_only else backend

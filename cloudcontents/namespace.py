@@ -1,4 +1,8 @@
-"""Many buckets as one tree: `Namespace.resolve(path)` tells which mount an API path means, and the path within it."""
+"""Many buckets as one tree: `Namespace.resolve(path)` tells which mount an API path means, and the path within it.
+
+A mount is one bucket, or all buckets of an account: then the next name of the path is a bucket, which becomes a mount when it is first
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import keys
-from .backends.interface import Backend
+from .accounts import BucketTree, OpenBuckets
+from .backends.interface import Backend, Buckets
 from .backends.memory import MemoryBackend
 from .backends.read_only import ReadOnlyBackend
 from .bucket import Bucket, Patience
@@ -22,11 +27,19 @@ COMPANIONS = ("checkpoints",)
 
 @dataclass(slots=True)
 class Mount:
-    """One bucket with its place in the tree of API paths ("" is the root), and what is kept in it."""
+    """One bucket with its place in the tree of API paths ("" is the root), and what is kept in it.
+
+    Attributes:
+        name: The path that it is shown under.
+        bucket: The bucket.
+        read_only: Whether nothing in it can be changed.
+        account: The buckets that it is one of, where its name was not configured but asked for.
+    """
 
     name: str
     bucket: Bucket
     read_only: bool = False
+    account: Bucket | None = None
     journal: Journal = field(init=False)
     tree: Tree = field(init=False)
     trash: Trash = field(init=False)
@@ -34,7 +47,10 @@ class Mount:
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.bucket)
-        self.tree = Tree(self.bucket, self.journal)
+        if self.account is None:
+            self.tree = Tree(self.bucket, self.journal)
+        else:
+            self.tree = BucketTree(self.bucket, self.journal, self.account, keys.split(self.name)[1])
         self.trash = Trash(self.tree, companions=COMPANIONS)
         self.conflicts = Conflicts(self.bucket)
 
@@ -74,34 +90,64 @@ class Namespace:
     def __init__(self, backends: Backend | Mapping[str, Backend], *, patience: Patience | None = None) -> None:
         stores = {"": backends} if isinstance(backends, Backend) else dict(backends)
         if "" not in stores:
-            stores[""] = ReadOnlyBackend(MemoryBackend(f"no-root-{secrets.token_hex(8)}"))
-        #: By name, the root first.
-        self.mounts: Sequence[Mount] = [
-            Mount(name, Bucket(stores[name], patience=patience), isinstance(stores[name], ReadOnlyBackend)) for name in sorted(stores)
-        ]
+            stores[""] = _nothing()
+        self._configured = [_mount(name, Bucket(stores[name], patience=patience)) for name in sorted(stores)]
+        self._accounts = {mount.name: _open_buckets(mount) for mount in self._configured if holds_buckets(mount)}
+
+    @property
+    def mounts(self) -> Sequence[Mount]:
+        """The configured ones by name, the root first, and after them the buckets of accounts that were asked for."""
+        return [*self._configured, *(mount for opened in self._accounts.values() for mount in opened)]
 
     def resolve(self, path: str) -> Location:
         """Where an API path leads: the mount of the longest name that it lies in. No request is made.
 
         Raises:
             OutsideRootError: A path that points outside.
-            InvalidPathError: A path that cannot be.
+            InvalidPathError: A path that cannot be, or that begins with what cannot be a bucket where only buckets are.
         """
         name = keys.clean(path)
-        mount = max((mount for mount in self.mounts if keys.is_within(name, mount.name)), key=lambda mount: len(mount.name))
-        return Location(mount, name[len(mount.name) :].lstrip("/") if mount.name else name)
+        mount = max((mount for mount in self._configured if keys.is_within(name, mount.name)), key=lambda mount: len(mount.name))
+        rest = name[len(mount.name) :].lstrip("/") if mount.name else name
+        if not rest or mount.name not in self._accounts:
+            return Location(mount, rest)
+        bucket, _, inner = rest.partition("/")
+        if self.below(keys.join(mount.name, bucket)):
+            # A name that leads to a mount is no bucket, whatever the account has.
+            return Location(_mount(mount.name, Bucket(_nothing())), rest)
+        return Location(self._accounts[mount.name].open(bucket), inner)
 
     def below(self, path: str) -> Sequence[str]:
         """Names of the directories directly in an API path that are mounts or lead to one. No request is made."""
         prefix = keys.as_prefix(path)
-        found = {mount.name[len(prefix) :].partition("/")[0] for mount in self.mounts if mount.name.startswith(prefix)}
+        found = {mount.name[len(prefix) :].partition("/")[0] for mount in self._configured if mount.name.startswith(prefix)}
         return sorted(found - {""})
 
     def is_fixed(self, location: Location) -> bool:
-        """Whether a path is a mount or leads to one: a directory whatever is stored, neither renamed nor deleted."""
-        return not location.path or bool(self.below(location.api))
+        """Whether a path is a mount or leads to one: a directory whatever is stored, neither renamed nor deleted.
+
+        A bucket of an account is none: whether it is there, its tree tells.
+        """
+        return (not location.path and location.mount.account is None) or bool(self.below(location.api))
 
     async def close(self) -> None:
         """Free every mount's clients and threads. Safe to repeat; a later call opens them again."""
         for mount in self.mounts:
             await mount.bucket.close()
+
+
+def holds_buckets(mount: Mount) -> bool:
+    """Whether buckets, and nothing else, are directly in a mount."""
+    return isinstance(mount.bucket.backend, Buckets)
+
+
+def _mount(name: str, bucket: Bucket, account: Bucket | None = None) -> Mount:
+    return Mount(name, bucket, isinstance(bucket.backend, ReadOnlyBackend), account)
+
+
+def _open_buckets(mount: Mount) -> OpenBuckets[Mount]:
+    return OpenBuckets(mount.bucket, lambda name, bucket: _mount(keys.join(mount.name, name), bucket, mount.bucket))
+
+
+def _nothing() -> Backend:
+    return ReadOnlyBackend(MemoryBackend(f"no-root-{secrets.token_hex(8)}"))

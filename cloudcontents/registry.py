@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
-from .backends.interface import Backend
+from .backends.interface import Backend, Buckets
 from .config import StoreUrl, parse_url
 from .errors import ConfigurationError
 
@@ -16,7 +16,7 @@ class Opener(Protocol):
     """What an entry point names: a callable that opens a backend. It makes no request and starts no thread."""
 
     def __call__(self, url: StoreUrl, /) -> Backend:
-        """Return the backend for a URL whose scheme is the entry point's name."""
+        """Return the backend for a URL whose scheme is the entry point's name; one without a bucket may open a `Buckets`."""
 
 
 def schemes() -> dict[str, EntryPoint]:
@@ -36,11 +36,12 @@ def schemes() -> dict[str, EntryPoint]:
     return found
 
 
-def open_backend(url: str | StoreUrl) -> Backend:
+def open_backend(url: str | StoreUrl, *, accounts: bool = False) -> Backend:
     """Open the backend for a bucket URL. No request is made yet.
 
     Args:
         url: For example ``file:///home/me/bucket``.
+        accounts: Whether a URL without a bucket (``s3://``) will do; then the backend is a `Buckets`.
 
     Raises:
         ConfigurationError: No backend has that scheme, its parts are not installed, or an option is wrong.
@@ -57,7 +58,11 @@ def open_backend(url: str | StoreUrl) -> Backend:
             f"The backend for {parsed.scheme}:// ({_owner(entry)}) cannot be imported: {error}. "
             f"Install what it needs: {install_command(entry)}"
         ) from error
-    return opener(parsed)
+    backend = opener(parsed)
+    if isinstance(backend, Buckets) and not accounts:
+        base = backend.url if backend.url.endswith("/") else f"{backend.url}/"
+        raise ConfigurationError(f"{backend.url} means every bucket. Here a URL names its bucket: {base}bucket or {base}bucket/prefix.")
+    return backend
 
 
 def install_command(entry: EntryPoint) -> str:

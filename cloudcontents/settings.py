@@ -30,8 +30,8 @@ class ManagerSettings(AsyncContentsManager):
 
     url = Unicode(
         config=True,
-        help="""Bucket URL, e.g. file:///home/me/bucket or memory://scratch; no credentials in it. Default: the environment variable
-        CLOUDCONTENTS_URL.""",
+        help="""Bucket URL, e.g. s3://bucket/home/me or file:///home/me/bucket; without a bucket (s3://, gs://, az://account) all that the
+        credentials may see are the top directories. No credentials in it. Default: the environment variable CLOUDCONTENTS_URL.""",
     )
     mounts = Dict(
         config=True,
@@ -95,7 +95,7 @@ class ManagerSettings(AsyncContentsManager):
                 "No bucket is configured. Set c.CloudContentsManager.url, for example to 'file:///home/me/bucket', or the "
                 "environment variable CLOUDCONTENTS_URL."
             )
-        return open_backend(expand(self.url, self._variables()))
+        return open_backend(expand(self.url, self._variables()), accounts=True)
 
     async def recover(self) -> list[str]:
         """Finish what a crash left unfinished; one line for each piece of work. Safe to repeat, and on many servers at once."""

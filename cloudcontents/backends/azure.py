@@ -27,11 +27,13 @@ from cloudcontents.errors import (
 from cloudcontents.keys import show
 from cloudcontents.parallel import for_each
 
-from .azure_client import ONE_REQUEST, AzureConnection, patient
+from .azure_buckets import AzureContainers
+from .azure_client import ONE_REQUEST, OPTIONS, AzureConnection, patient
 from .azure_download import open_download
 from .azure_errors import answer, failure
 from .azure_listing import list_page
 from .azure_names import check_readable, check_writable, is_holdable, metadata_of, written_metadata
+from .azure_rename import AzureRenames
 from .azure_writes import BLOCK, MOST_BYTES, BlockUpload, condition, is_plain_version, md5_of, stored
 from .body import BodyCheck, read_whole
 from .interface import (
@@ -59,11 +61,14 @@ _COPY_PAUSE = 0.5
 
 
 def open_azure(url: StoreUrl) -> Backend:
-    """Open ``az://account/container[/prefix]``; no request is made yet.
+    """Open ``az://account/container[/prefix]``, or ``az://account``: all its containers. No request is made yet.
 
     Raises:
-        ConfigurationError: No account or container, or an option that is unknown or cannot be.
+        ConfigurationError: No account, a path without a container, or an option that is unknown or cannot be.
     """
+    if not url.bucket.partition("/")[2]:
+        return AzureContainers(url)
+    url.check_options(OPTIONS)
     backend = AzureBackend(url)
     return PrefixBackend(backend, url.prefix) if url.prefix else backend
 
@@ -80,6 +85,7 @@ class AzureBackend(Backend):
 
     def __init__(self, url: StoreUrl) -> None:
         self._azure = AzureConnection(url)
+        self._renames = AzureRenames(self._azure)
         # Whether the store has said that it cannot copy and answer when it is done.
         self._copies_later = False
 
@@ -300,6 +306,10 @@ class AzureBackend(Backend):
         if status != "success":
             raise UnavailableError(f"The store did not finish copying {show(source.key)} ({status}); try again later.")
         return stored(dst, reply, source.size, source.content_type, source.metadata, md5_of(source))
+
+    async def rename(self, src: str, dst: str) -> None:
+        """See `Rename.rename`; in an account with a hierarchical namespace."""
+        await self._renames.rename(src, dst)
 
     async def close(self) -> None:
         """See `Backend.close`."""

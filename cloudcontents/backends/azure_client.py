@@ -19,7 +19,15 @@ import requests
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import BlobSasPermissions, ContainerClient, StandardBlobTier, generate_blob_sas
+from azure.storage.blob import (
+    BlobSasPermissions,
+    BlobServiceClient,
+    ContainerClient,
+    ContainerSasPermissions,
+    StandardBlobTier,
+    generate_blob_sas,
+    generate_container_sas,
+)
 from requests.adapters import HTTPAdapter
 
 from cloudcontents import redact
@@ -49,7 +57,7 @@ _CONNECTIONS = 64
 _SCOPE = "https://storage.azure.com/.default"
 _TIERS = {"hot": StandardBlobTier.HOT, "cool": StandardBlobTier.COOL, "cold": StandardBlobTier.COLD}
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}\Z")
-_CONTAINER = re.compile(r"(\$root|\$web|[a-z0-9](-?[a-z0-9]){2,62})\Z")
+CONTAINER = re.compile(r"(\$root|\$web|[a-z0-9](-?[a-z0-9]){2,62})\Z")
 
 #: The account that every Azurite has, with the key that its documentation prints: no secret.
 _EMULATOR = "devstoreaccount1"
@@ -67,15 +75,34 @@ class Access:
     token: bool = False
 
 
+@dataclass(frozen=True)
+class LakeAccess:
+    """Where a container is and what a request to it carries.
+
+    Attributes:
+        endpoint: The account's blob end point.
+        container: The container.
+        query: A SAS, or "".
+        headers: A token, or nothing.
+        informed: Asks the account whether its namespace is hierarchical; None with a token, which that question does not take.
+    """
+
+    endpoint: str
+    container: str
+    query: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    informed: Callable[[], bool] | None = None
+
+
 class AzureConnection:
-    """One container's connection: makes no request and no client before the first call.
+    """One container's connection, or that of a whole account: makes no request and no client before the first call.
 
     Args:
         url: The bucket's URL with its options.
 
     Attributes:
         account: The storage account.
-        container: The container.
+        container: The container; "" in the connection of an account.
         write: Arguments of every call that makes a blob.
         scope: The encryption scope among them, which blocks need too.
         tier: The tier among them.
@@ -85,9 +112,8 @@ class AzureConnection:
     """
 
     def __init__(self, url: StoreUrl) -> None:
-        url.check_options(OPTIONS)
         self.account, _, self.container = url.bucket.partition("/")
-        if not _ACCOUNT.match(self.account) or not _CONTAINER.match(self.container):
+        if not _ACCOUNT.match(self.account) or (self.container and not CONTAINER.match(self.container)):
             raise ConfigurationError("An az:// URL names its storage account and container: az://account/container or …/container/prefix.")
         self.threads = SdkThreads("azure")
         self._endpoint = _full_endpoint(url.options.get("endpoint_url"), self.account)
@@ -116,15 +142,21 @@ class AzureConnection:
         Raises:
             CloudContentsError: What the failure means.
         """
+        return await self._call(lambda made: work(made.service.get_container_client(self.container)), key, when)
 
+    async def call_account(self, work: Callable[[BlobServiceClient], T]) -> T:
+        """As `call`, for what is about the account."""
+        return await self._call(lambda made: work(made.service), "", ALWAYS)
+
+    async def _call(self, work: Callable[[_Client], T], key: str, when: When) -> T:
         def run() -> T:
             made = self._client()
             try:
-                return work(made.container)
+                return work(made)
             except HttpResponseError as error:
                 if not is_about_credentials(error) or not self._renewed(made):
                     raise
-            return work(self._client().container)
+            return work(self._client())
 
         try:
             return await self.threads.run(run)
@@ -139,7 +171,7 @@ class AzureConnection:
             same_account: The operation reaches its own account's blobs with the key that its request was signed with.
         """
         made = self._client()
-        url = made.container.get_blob_client(key).url
+        url = made.service.get_blob_client(self.container, key).url
         if made.access.key and not same_account:
             until = datetime.now(timezone.utc) + timedelta(hours=1)
             sas = generate_blob_sas(
@@ -156,6 +188,32 @@ class AzureConnection:
         if made.token is not None:
             return {"source_url": url, "source_authorization": f"Bearer {made.token.get_token(_SCOPE).token}"}
         return {"source_url": url}
+
+    def lake(self) -> LakeAccess:
+        """What opens the container at the account's Data Lake end point, for requests that the SDK has no call for. Blocks."""
+        made = self._client()
+
+        def informed() -> bool:
+            try:
+                told = made.service.get_container_client(self.container).get_account_information()
+            except HttpResponseError as error:
+                if error.status_code is None or error.status_code >= 500:
+                    raise failure(error, "", ALWAYS) from error
+                return False  # the store has no such thing, or tells these credentials nothing
+            return bool(told.get("is_hns_enabled", False))
+
+        endpoint, query = made.access.endpoint, made.access.sas
+        if made.token is not None:
+            return LakeAccess(endpoint, self.container, headers={"Authorization": f"Bearer {made.token.get_token(_SCOPE).token}"})
+        if made.access.key:
+            query = generate_container_sas(
+                self.account,
+                self.container,
+                account_key=made.access.key,
+                permission=ContainerSasPermissions(read=True, create=True, write=True, delete=True, move=True),
+                expiry=datetime.now(timezone.utc) + timedelta(hours=1),
+            )
+        return LakeAccess(endpoint, self.container, query, informed=informed)
 
     async def close(self) -> None:
         """End connections and threads. Safe to repeat; a later call makes new ones."""
@@ -206,9 +264,8 @@ class AzureConnection:
         session = requests.Session()
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0))
-        container = ContainerClient(
+        service = BlobServiceClient(
             access.endpoint,
-            self.container,
             credential=credential,
             transport=RequestsTransport(session=session, connection_timeout=_CONNECT, read_timeout=_READ),
             # Retries are `Bucket`'s affair: here one more try would make a lost reply look like a conflict.
@@ -217,17 +274,17 @@ class AzureConnection:
             # A download is one request, and read as a stream; see `azure_download`.
             max_single_get_size=2**50,
         )
-        return _Client(container, access, token)
+        return _Client(service, access, token)
 
 
 @dataclass(frozen=True)
 class _Client:
-    container: ContainerClient
+    service: BlobServiceClient
     access: Access
     token: DefaultAzureCredential | None
 
     def close(self) -> None:
-        self.container.close()
+        self.service.close()
         if self.token is not None:
             self.token.close()
 

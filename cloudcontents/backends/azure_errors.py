@@ -56,6 +56,12 @@ _KEPT = frozenset({"BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "C
 _FULL = frozenset({"AccountQuotaExceeded", "QuotaExceeded", "InsufficientStorage"})
 
 
+def error_code(error: CloudContentsError) -> str:
+    """What the store itself called a failure; "" where it did not get to that."""
+    cause = error.__cause__
+    return _code(cause) if isinstance(cause, HttpResponseError) else ""
+
+
 def is_about_credentials(error: HttpResponseError) -> bool:
     """Whether the store refuses who is asking, rather than what is asked."""
     return _status(error) == 401 or _code(error) in _AUTH

@@ -32,8 +32,10 @@ from cloudcontents.errors import (
 from cloudcontents.keys import show
 
 from .body import BodyCheck, read_whole
-from .gcs_client import COPYING, GcsClient
+from .gcs_buckets import GcsBuckets
+from .gcs_client import COPYING, OPTIONS, GcsClient
 from .gcs_errors import Refusal, failure
+from .gcs_rename import GcsRenames
 from .gcs_transfer import CHUNK, SLICE, CheckedStream, Digest, UploadSession, multipart
 from .interface import ALWAYS, Backend, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Page, PrefixInfo, Reader, SizedStream, When
 from .prefix import PrefixBackend
@@ -41,7 +43,6 @@ from .sdk import SdkReader, SdkThreads, checked, empty_reader
 
 T = TypeVar("T")
 
-_OPTIONS = frozenset({"endpoint_url", "project", "user_project", "anonymous", "keyfile", "kms_key_name", "storage_class"})
 _FIELDS = "name,generation,size,updated,contentType,metadata,md5Hash,crc32c"
 _LISTED = "items(name,generation,size,updated,md5Hash,crc32c),prefixes,nextPageToken"
 _CLASSES = frozenset({"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"})
@@ -49,14 +50,14 @@ _LARGEST_GENERATION = 2**63 - 1
 
 
 def open_gcs(url: StoreUrl) -> Backend:
-    """Open ``gs://bucket[/prefix]``; no request is made yet.
+    """Open ``gs://bucket[/prefix]``, or ``gs://``: all buckets of a project. No request is made yet.
 
     Raises:
-        ConfigurationError: No bucket, or an option that is unknown or cannot be.
+        ConfigurationError: A path without a bucket, or an option that is unknown or cannot be.
     """
-    url.check_options(_OPTIONS)
     if not url.bucket:
-        raise ConfigurationError("A gs:// URL names its bucket: gs://bucket or gs://bucket/prefix.")
+        return GcsBuckets(url)
+    url.check_options(OPTIONS)
     backend = GcsBackend(url)
     return PrefixBackend(backend, url.prefix) if url.prefix else backend
 
@@ -70,6 +71,7 @@ class GcsBackend(Backend):
         self._client = GcsClient(url)
         self._bucket = url.bucket
         self._threads = SdkThreads("gcs")
+        self._renames = GcsRenames(self._client, self._threads)
         self._kms_key = url.options.get("kms_key_name")
         self._class = url.options.get("storage_class")
         if self._class is not None and self._class not in _CLASSES:
@@ -281,6 +283,12 @@ class GcsBackend(Backend):
             if reply.get("done"):
                 return _info(dst, reply["resource"])
             token = reply["rewriteToken"]
+
+    async def rename(self, src: str, dst: str) -> None:
+        """See `Rename.rename`; in a bucket with a hierarchical namespace."""
+        _check_found(src)
+        _check_name(dst)
+        await self._renames.rename(src, dst)
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -37,11 +37,14 @@ COPYING = (10, 120)
 
 _CONNECTIONS = 64
 _PIECE = 1 << 16
+OPTIONS = frozenset({"endpoint_url", "project", "user_project", "anonymous", "keyfile", "kms_key_name", "storage_class"})
+
+_PROJECT_VARIABLES = ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT")
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 
 
 class GcsClient:
-    """One bucket's requests. Blocks: call it in a thread. Made at the first request, and again after `close`.
+    """One bucket's requests, or those about all buckets. Blocks: call it in a thread. Made at the first request, and again after `close`.
 
     Args:
         url: The bucket's URL with its options.
@@ -58,6 +61,15 @@ class GcsClient:
         self._payer = url.options.get("user_project")
         self._lock = threading.Lock()
         self._made: tuple[Client, Session, str] | None = None
+        self._found_project: str | None = None
+
+    def project(self) -> str | None:
+        """The project that the URL, the environment or the credentials name, in this order."""
+        told = (self._options.get("project"), *(os.environ.get(name) for name in _PROJECT_VARIABLES))
+        named = next((name for name in told if name), None)
+        if named is None:
+            self._session()
+        return named or self._found_project
 
     def object_path(self, key: str) -> str:
         """The path of an object in the JSON interface."""
@@ -152,12 +164,13 @@ class GcsClient:
             # An emulator, or a public store on this network; the machine's own identity is not for everybody to read.
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         if keyfile is None:
-            credentials, _ = google.auth.default(scopes=_SCOPES)
+            credentials, self._found_project = google.auth.default(scopes=_SCOPES)
         else:
             try:
                 credentials = service_account.Credentials.from_service_account_file(keyfile, scopes=_SCOPES)  # type: ignore[no-untyped-call]
             except (OSError, ValueError) as error:
                 raise ConfigurationError("The file that keyfile names cannot be read, or is no service account's key.") from error
+            self._found_project = credentials.project_id
         if self._payer is not None and isinstance(credentials, CredentialsWithQuotaProject):
             return credentials.with_quota_project(self._payer)  # type: ignore[no-untyped-call]
         return credentials

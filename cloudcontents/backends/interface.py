@@ -296,7 +296,8 @@ class Rename(Protocol):
         Raises:
             NotFoundError: No such source.
             AlreadyExistsError: The target exists.
-            UnsupportedError: This one cannot be renamed natively (it crosses a device); copy and delete instead.
+            UnsupportedError: This one cannot be renamed natively (it crosses a device, or the store's namespace is flat); copy and
+                delete instead.
         """
 
 
@@ -314,3 +315,40 @@ class Sweep(Protocol):
 
     async def sweep(self) -> int:
         """Remove what was left so long ago that no write can still be at it. Returns how many. Safe to repeat at any time."""
+
+
+@runtime_checkable
+class Buckets(Protocol):
+    """Optional, of what a URL without a bucket opens: the buckets that the credentials may see. See `backends.buckets.AccountBackend`."""
+
+    def open_bucket(self, name: str) -> Backend:
+        """Open one of them; no request is made yet, and it need not be among those that `list_buckets` tells.
+
+        Raises:
+            InvalidPathError: No bucket of this store can have that name.
+        """
+
+    async def list_buckets(self) -> Sequence[str]:
+        """The names of the buckets that the credentials may see.
+
+        Raises:
+            PermissionDeniedError: They may not ask for that; one whose name is known may open all the same.
+        """
+
+    async def create_bucket(self, name: str) -> None:
+        """Create a bucket.
+
+        Raises:
+            PermissionDeniedError: Not configured, or the store denies it.
+            InvalidPathError: A new bucket cannot have that name.
+            AlreadyExistsError: The name is taken, maybe by somebody else's bucket.
+        """
+
+    async def delete_bucket(self, name: str) -> None:
+        """Delete an empty bucket.
+
+        Raises:
+            PermissionDeniedError: Not configured, or the store denies it.
+            DirectoryNotEmptyError: Something is in it.
+            NotFoundError: There is none.
+        """

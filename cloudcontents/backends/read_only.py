@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from cloudcontents.errors import PermissionDeniedError
 
-from .interface import ALWAYS, Backend, Body, LocalPath, ObjectInfo, Page, Reader, When
+from .interface import ALWAYS, Backend, Body, Buckets, LocalPath, ObjectInfo, Page, Reader, When
 
 
 class ReadOnlyBackend(Backend):
@@ -22,6 +22,10 @@ class ReadOnlyBackend(Backend):
         self.capabilities = inner.capabilities
         if isinstance(inner, LocalPath):
             self.local_path = inner.local_path
+        if isinstance(inner, Buckets):
+            self._buckets: Buckets = inner
+            self.open_bucket, self.list_buckets = self._open_bucket, inner.list_buckets
+            self.create_bucket = self.delete_bucket = self._refuse_bucket
 
     @property
     def url(self) -> str:
@@ -64,6 +68,12 @@ class ReadOnlyBackend(Backend):
     async def close(self) -> None:
         """Close the inner backend."""
         await self._inner.close()
+
+    def _open_bucket(self, name: str) -> Backend:
+        return ReadOnlyBackend(self._buckets.open_bucket(name))
+
+    async def _refuse_bucket(self, name: str) -> None:
+        self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise PermissionDeniedError("This part of the tree is read-only; save under another path.")

@@ -21,7 +21,6 @@ from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
     AlreadyExistsError,
     CloudContentsError,
-    ConfigurationError,
     ConflictError,
     NotFoundError,
     RangeError,
@@ -46,6 +45,7 @@ from .interface import (
     When,
 )
 from .prefix import PrefixBackend
+from .s3_buckets import S3Buckets
 from .s3_client import OPTIONS, S3Client, S3Connection
 from .s3_errors import error_code, failure
 from .sdk import BlockingStream, SdkReader, checked, empty_reader
@@ -61,14 +61,14 @@ _NO_CONDITIONAL_DELETE = "This store's conditional delete cannot be relied on; d
 
 
 def open_s3(url: StoreUrl) -> Backend:
-    """Open ``s3://bucket[/prefix]``; no request is made yet.
+    """Open ``s3://bucket[/prefix]``, or ``s3://``: all buckets. No request is made yet.
 
     Raises:
-        ConfigurationError: No bucket, or an option that is unknown or cannot be.
+        ConfigurationError: A path without a bucket, or an option that is unknown or cannot be.
     """
-    url.check_options(OPTIONS)
     if not url.bucket:
-        raise ConfigurationError("An s3:// URL names its bucket: s3://bucket or s3://bucket/prefix.")
+        return S3Buckets(url)
+    url.check_options(OPTIONS)
     backend = S3Backend(url)
     return PrefixBackend(backend, url.prefix) if url.prefix else backend
 
@@ -76,8 +76,8 @@ def open_s3(url: StoreUrl) -> Backend:
 class S3Backend(Backend):
     """One bucket. Credentials come from boto3's own chain, and are looked up again when the store says that they have expired."""
 
-    def __init__(self, url: StoreUrl) -> None:
-        self._store = store = S3Connection(url)
+    def __init__(self, url: StoreUrl, *, beside: S3Connection | None = None) -> None:
+        self._store = store = S3Connection(url, beside=beside)
         self._call, self._threads = store.call, store.threads
         self._every = store.every
         # Others than Amazon's own are asked only for what all of them do.

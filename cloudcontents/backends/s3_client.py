@@ -55,10 +55,11 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
 
 
 class S3Connection:
-    """One bucket's connection: makes no request and no client before the first call.
+    """One bucket's connection, or that of all buckets: makes no request and no client before the first call.
 
     Args:
-        url: The bucket's URL with its options.
+        url: The bucket's URL with its options; without a bucket, for calls that name theirs.
+        beside: A connection to the same store by the same options: its endpoint, which is found in the SDK's files, is this one's.
 
     Attributes:
         amazon: Whether the store is Amazon's own, whose documentation holds.
@@ -70,16 +71,18 @@ class S3Connection:
         ConfigurationError: An option, or the SDK's own configuration, cannot be.
     """
 
-    def __init__(self, url: StoreUrl) -> None:
-        if not _BUCKET.match(url.bucket):
+    def __init__(self, url: StoreUrl, *, beside: S3Connection | None = None) -> None:
+        if url.bucket and not _BUCKET.match(url.bucket):
             raise ConfigurationError(f"{url.bucket!r} cannot be the name of a bucket; an s3:// URL is s3://bucket or s3://bucket/prefix.")
         self.bucket = url.bucket
         self.threads = SdkThreads("s3")
-        self.every: dict[str, Any] = {"Bucket": url.bucket, **({"RequestPayer": "requester"} if url.flag("requester_pays") else {})}
+        self.every: dict[str, Any] = {"RequestPayer": "requester"} if url.flag("requester_pays") else {}
+        if url.bucket:
+            self.every["Bucket"] = url.bucket
         self.write = _write_options(url)
         self._profile = url.options.get("profile")
         self._region = url.options.get("region")
-        self._endpoint = url.options.get("endpoint_url") or self._configured_endpoint()
+        self._endpoint = beside._endpoint if beside is not None else url.options.get("endpoint_url") or self._configured_endpoint()
         host = urlsplit(self._endpoint or "").hostname
         if self._endpoint and (urlsplit(self._endpoint).scheme not in ("http", "https") or not host):
             raise ConfigurationError("endpoint_url begins with http:// or https:// and names a host.")

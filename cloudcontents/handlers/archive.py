@@ -22,7 +22,7 @@ from tornado import web
 from ..errors import InvalidPathError, NotFoundError, WrongTypeError
 from ..keys import show, split
 from ..lookup import Entry
-from ..namespace import Location
+from ..namespace import Location, holds_buckets
 from ..tree import Tree
 from .base import api_path
 from .stream import PIECE, StreamHandler
@@ -61,6 +61,8 @@ class ArchiveHandler(StreamHandler):
         if self.get_query_argument("format", "zip") != "zip":
             raise InvalidPathError("An archive comes as format=zip, and no other.")
         location = self.locate(path)
+        if not location.path and holds_buckets(location.mount):
+            raise WrongTypeError("All buckets at once are no archive; choose one.")
         if not await location.tree.dir_exists(location.path):
             if await location.tree.file_exists(location.path):
                 raise WrongTypeError(f"{show(path)} is a file; download it from /files/.")

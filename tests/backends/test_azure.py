@@ -437,7 +437,7 @@ KEY = "Y2FuYXJ5LWtleS1jYW5hcnkta2V5LWNhbmFyeS1rZXk="
     ("url", "message"),
     [
         ("az://", "az://account/container"),
-        ("az://account", "az://account/container"),
+        ("az://account", "names its bucket"),
         ("az://account/UPPER", "az://account/container"),
         ("az://account/box?endpoint=http://x", "did you mean 'endpoint_url'"),
         ("az://account/box?encryption_scop=x", "did you mean 'encryption_scope'"),
