@@ -1,15 +1,21 @@
-"""Fixtures: the flat store of these tests, and crashes played out by the worker program."""
+"""Fixtures: the flat store of these tests, crashes played out by the worker program, and real servers to be killed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import importlib.util
 import json
+import os
+import random
 import secrets
+import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +25,7 @@ from cloudcontents import journal
 from cloudcontents.backends.faults import FaultBackend
 from cloudcontents.backends.memory import MemoryBackend, drop_memory_store, memory_store
 from cloudcontents.namespace import Namespace
+from rig.jupyter import JupyterServer
 
 HERE = Path(__file__).parent
 
@@ -155,3 +162,128 @@ def crash():
         return False
 
     return run
+
+
+class Outside:
+    """A bucket as another program sees it: by the store's own SDK, past our code.
+
+    Args:
+        server: The server of the rig.
+        bucket: The bucket's name on it.
+    """
+
+    def __init__(self, server, bucket):
+        self.server, self.bucket = server, bucket
+        self._sdk = server.client()
+        if server.dialect == "gcs":
+            self._gcs = self._sdk.bucket(bucket)
+        if server.dialect == "azure":
+            self._azure = self._sdk.get_container_client(bucket)
+
+    def list(self, prefix=""):
+        """Sizes by key; no directory markers."""
+        if self.server.dialect == "s3":
+            pages = self._sdk.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            found = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
+        elif self.server.dialect == "gcs":
+            found = [(blob.name, blob.size) for blob in self._sdk.list_blobs(self.bucket, prefix=prefix)]
+        else:
+            found = [(blob.name, blob.size) for blob in self._azure.list_blobs(name_starts_with=prefix)]
+        return {key: size for key, size in found if not key.endswith("/")}
+
+    def put(self, key, data):
+        if self.server.dialect == "s3":
+            self._sdk.put_object(Bucket=self.bucket, Key=key, Body=data)
+        elif self.server.dialect == "gcs":
+            self._gcs.blob(key).upload_from_string(data, content_type="application/octet-stream", checksum=None)
+        else:
+            self._azure.upload_blob(key, data, overwrite=True)
+
+    def read(self, key):
+        if self.server.dialect == "s3":
+            return self._sdk.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        if self.server.dialect == "gcs":
+            return self._gcs.blob(key).download_as_bytes(checksum=None)
+        return self._azure.download_blob(key).readall()
+
+    def delete(self, key):
+        if self.server.dialect == "s3":
+            self._sdk.delete_object(Bucket=self.bucket, Key=key)
+        elif self.server.dialect == "gcs":
+            self._gcs.blob(key).delete()
+        else:
+            self._azure.delete_blob(key)
+
+    def put_all(self, contents):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda item: self.put(*item), contents.items()))
+
+    def read_all(self, keys):
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(keys, pool.map(self.read, keys), strict=True))
+
+    def close(self):
+        self._sdk.close()
+
+
+@pytest.fixture
+def outside(request, bucket_on):
+    """Opens a new bucket of a server by its name, and looks at it from outside: `outside("minio")`; its `url` is for a server of ours."""
+    opened = []
+
+    def make(name):
+        url = bucket_on(name)
+        opened.append(Outside(request.getfixturevalue(name), url.rpartition("/")[2]))
+        opened[-1].url = url
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def jupyter(tmp_path):
+    """Makes a Jupyter server in a process of its own: `jupyter(url=…)`, not started yet. Killed at the end."""
+    made = []
+
+    def make(**settings):
+        home = tmp_path / f"server-{len(made)}"
+        home.mkdir()
+        made.append(JupyterServer(home, settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.kill()
+
+
+@pytest.fixture
+def killed():
+    """Lets a server rename something and kills it at a moment: `killed(server, old, new, seconds)`; the status of its answer, or None."""
+
+    def run(server, old, new, seconds):
+        session = server.session(600)
+        answers = []
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answers.append(session.rename(old, new).status)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(seconds)  # the moment itself, not a wait for something
+        os.kill(server.pid, signal.SIGKILL)
+        asking.join()
+        server.kill()
+        return answers[0] if answers else None
+
+    return run
+
+
+@pytest.fixture
+def chance():
+    """Random numbers of a seed that is printed."""
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    return random.Random(seed)
