@@ -29,6 +29,7 @@ _KEPT = {
     "uploads": (8 * _DAY, "abandoned uploads", "A running server sweeps them."),
     "trash": (8 * _DAY, "objects in the trash for more than a week", "A running server sweeps them, or: cloudcontents trash empty URL"),
     "conflicts": (31 * _DAY, "texts of refused saves kept for more than a month", "See them: cloudcontents conflicts ls URL"),
+    "copies": (8 * _DAY, "records of `cloudcontents cp` that was cut off", "Run the same command again, or delete .cloudcontents/copies/."),
     "doctor": (3600.0, "scratch objects of an examination that was cut off", "Delete .cloudcontents/doctor/ by hand."),
 }
 _EXAMPLES = 5

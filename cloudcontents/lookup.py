@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -215,15 +215,19 @@ class Lookup:
         self._note(path, "directory")
         return Listing(path, sorted(entries.values(), key=lambda e: e.path.encode()), modified, cut, unnameable)
 
-    async def scan(self, path: str) -> AsyncGenerator[Entry, None]:
+    async def scan(self, path: str, *, skipped: Callable[[int], object] | None = None) -> AsyncGenerator[Entry, None]:
         """Every entry of a directory, page by page and so in bounded memory, however many there are.
 
-        A file and a directory of one name both come. Nothing at all comes from a directory that is not there.
+        A file and a directory of one name both come. Nothing at all comes from a directory that is not there. `skipped` is told
+        how many keys of a page no path can name.
         """
         prefix = keys.as_prefix(path)
         async with contextlib.aclosing(self.bucket.pages(prefix, delimiter="/")) as pages:
             async for page in pages:
-                found = [entry for entry in self._entries(prefix, page) if entry is not None and entry.path != path]
+                entries = self._entries(prefix, page)
+                if skipped is not None and None in entries:
+                    skipped(entries.count(None))
+                found = [entry for entry in entries if entry is not None and entry.path != path]
                 for entry in sorted(found, key=lambda entry: entry.path.encode()):
                     yield entry
 

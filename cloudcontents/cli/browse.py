@@ -9,6 +9,7 @@ from datetime import timezone
 from typing import Any
 
 from .. import keys
+from ..backends.interface import Buckets
 from ..errors import CloudContentsError, InvalidPathError, NotFoundError, WrongTypeError
 from ..lookup import Entry
 from ..namespace import COMPANIONS
@@ -19,7 +20,7 @@ from .sides import BucketSide
 
 def add(commands: Any) -> None:
     """Add the commands to the command line."""
-    parser = commands.add_parser("ls", help="list a directory of a bucket", description="List what a bucket's directory holds.")
+    parser = commands.add_parser("ls", help="list a directory of a bucket", description="List what a bucket's directory holds; s3:// and its like: the buckets.")
     parser.add_argument("-l", "--long", action="store_true", help="with size in bytes and time of the last change (UTC)")
     parser.add_argument("-R", "--recursive", action="store_true", help="with all below it")
     parser.add_argument("url", metavar="URL")
@@ -43,7 +44,9 @@ def add(commands: Any) -> None:
 
 
 async def _ls(args: argparse.Namespace) -> int:
-    async with open_places([args.url]) as [place]:
+    async with open_places([args.url], accounts=True) as [place]:
+        if args.recursive and isinstance(place.bucket.backend, Buckets):
+            raise WrongTypeError(f"{place.url} means every bucket; name the one whose files -R is to list.")
         entry = await place.tree.lookup(place.path)
         if entry is None:
             raise NotFoundError(f"{place.url} does not exist.")

@@ -95,7 +95,7 @@ def _url(given: str | None) -> str:
     url = given or os.environ.get("CLOUDCONTENTS_URL") or Path.cwd().as_uri()
     if not is_url(url):
         raise ConfigurationError(f"{url!r} is not a bucket URL; for a directory write {Path(url).absolute().as_uri()}")
-    backend = open_backend(url)
+    backend = open_backend(url, accounts=True)
     asyncio.run(backend.close())
     return url
 

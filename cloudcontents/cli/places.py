@@ -3,7 +3,7 @@
 A command's URL names something *in* a bucket, so the bucket's own root has to be found. In this order:
 
 1. ``CLOUDCONTENTS_URL``, where it holds the URL: then both the server and the command have one root.
-2. ``s3://bucket/…`` and its like: the whole bucket.
+2. ``s3://bucket/…`` and its like: the whole bucket; ``s3://``: all of them, to be listed.
 3. ``file:///…`` and other URLs without a bucket's name: the nearest directory above that holds ``.cloudcontents``, else the
    deepest one that exists. A server and a command that write through different roots would not see each other's locks.
 """
@@ -54,12 +54,13 @@ def is_url(text: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = ()) -> AsyncIterator[list[Place]]:
+async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = (), accounts: bool = False) -> AsyncIterator[list[Place]]:
     """Open the buckets of some URLs, each once, and close them at the end. No request is made.
 
     Args:
         urls: The URLs.
         leaving: Those of them whose object or directory is about to go: it cannot be the bucket's root.
+        accounts: Whether a URL may mean all buckets (``s3://``).
 
     Raises:
         ConfigurationError: A URL that cannot be.
@@ -72,7 +73,7 @@ async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = ()) -> As
         places = []
         for text, url, root in zip(urls, parsed, roots, strict=True):
             path = keys.clean(url.path[len(root.path.rstrip("/")) :])
-            tree = _opened(trees, root)
+            tree = _opened(trees, root, accounts)
             name = keys.split(url.path.rstrip("/"))[1] or keys.split(url.bucket)[1]
             places.append(Place(tree, path, text, name, url.path.endswith("/")))
         yield places
@@ -81,11 +82,11 @@ async def open_places(urls: Sequence[str], *, leaving: Sequence[str] = ()) -> As
             await tree.bucket.close()
 
 
-def _opened(trees: list[tuple[StoreUrl, Tree]], root: StoreUrl) -> Tree:
+def _opened(trees: list[tuple[StoreUrl, Tree]], root: StoreUrl, accounts: bool) -> Tree:
     for known, tree in trees:
         if known == root:
             return tree
-    trees.append((root, Tree(Bucket(open_backend(root)))))
+    trees.append((root, Tree(Bucket(open_backend(root, accounts=accounts)))))
     return trees[-1][1]
 
 
@@ -96,7 +97,7 @@ def _roots(urls: Sequence[StoreUrl], leaving: Sequence[bool]) -> list[StoreUrl]:
     for url, leaves in zip(urls, leaving, strict=True):
         if configured is not None and _holds(configured, url):
             roots.append(configured)
-        elif url.bucket:
+        elif url.bucket or not url.path:
             roots.append(replace(url, path=""))
         else:
             path, start = Path(url.path), _deepest(url, leaves)

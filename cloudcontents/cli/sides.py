@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import hashlib
 import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from .. import keys
-from ..backends.interface import ALWAYS, IF_ABSENT, Body, SizedStream, When
-from ..errors import AlreadyExistsError, CloudContentsError, NotFoundError, WrongTypeError
+from ..backends.interface import ALWAYS, IF_ABSENT, Body, IfVersion, SizedStream, When
+from ..bucket import WRITE_ID
+from ..errors import AlreadyExistsError, CloudContentsError, ConflictError, InvalidPathError, NotFoundError, WrongTypeError
 from ..tree import Tree
 
 Kind = Literal["file", "directory"]
@@ -20,14 +23,39 @@ Kind = Literal["file", "directory"]
 #: Largest file that is read into memory before it is sent, so that it can be sent again.
 WHOLE = 1 << 22
 
+#: Name of the metadata entry that tells which file in which version an object was copied from; a save by anybody else drops it.
+ORIGIN = "cc-from"
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something below a directory; `path` is relative to it, with slashes."""
+    """Something below a directory; `path` is relative to it, with slashes. `problem` says why it cannot be copied."""
 
     path: str
     kind: Kind
     size: int | None = None
+    problem: CloudContentsError | OSError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A file as it stands, before any of it is read.
+
+    Attributes:
+        size: Bytes, or None where that is unknown.
+        version: As `Source.version`.
+        checksum: As `Source.checksum`.
+        modified: Time of its last change, in whole seconds where it was copied from elsewhere.
+        origin: Which file in which version it is a copy of, where it is one and nobody has changed it since.
+        write: Names the write that made it; equal ones mean equal bytes.
+    """
+
+    size: int | None
+    version: str
+    checksum: str | None = None
+    modified: datetime | None = None
+    origin: str | None = None
+    write: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +67,14 @@ class Source:
         version: Names what is read; `Side.remove` takes it.
         checksum: ``algorithm:value`` of the whole, where the store knows one.
         chunks: The bytes.
+        modified: Time of the last change.
     """
 
     size: int
     version: str
     checksum: str | None
     chunks: AsyncIterator[bytes]
+    modified: datetime | None = None
 
 
 class Side(abc.ABC):
@@ -61,12 +91,28 @@ class Side(abc.ABC):
         """A path as a message names it."""
 
     @abc.abstractmethod
+    def whole_name(self, path: str) -> str:
+        """A name that no other file has, on this machine or elsewhere."""
+
+    @abc.abstractmethod
     def real_path(self, path: str) -> str | None:
         """Where that lies on this machine, or None where it does not."""
 
     @abc.abstractmethod
     async def kind(self, path: str) -> Kind | None:
         """What is there."""
+
+    @abc.abstractmethod
+    async def find(self, path: str, *, follow: bool = True) -> Standing | None:
+        """The file that is there.
+
+        Args:
+            path: Its path.
+            follow: Whether a link counts as what it leads to; else it is a file like no other.
+
+        Raises:
+            WrongTypeError: It is a directory.
+        """
 
     @abc.abstractmethod
     def walk(self, path: str) -> AsyncIterator[Item]:
@@ -77,11 +123,18 @@ class Side(abc.ABC):
         """Open a file, pinned to one version."""
 
     @abc.abstractmethod
-    async def write(self, path: str, source: Source, *, replace: bool) -> None:
+    async def write(self, path: str, source: Source, *, over: str | None = None, origin: str | None = None) -> None:
         """Store a file whole, or not at all.
 
+        Args:
+            path: Where to.
+            source: What to write.
+            over: The version that it replaces; None: nothing may be there.
+            origin: For `Standing.origin`, where this side can keep it.
+
         Raises:
-            AlreadyExistsError: Something is there, and not `replace`.
+            AlreadyExistsError: Something is there, and no `over`.
+            ConflictError: What is there has another version than `over`.
         """
 
     @abc.abstractmethod
@@ -99,6 +152,18 @@ class Side(abc.ABC):
     @abc.abstractmethod
     async def remove_directories(self, path: str) -> bool:
         """Delete a directory if nothing but empty directories is below it; whether it went."""
+
+    @abc.abstractmethod
+    async def begin(self, path: str, mark: str) -> None:
+        """Note that a copy with this mark makes a new directory, so that the same command, cut off, goes on in it."""
+
+    @abc.abstractmethod
+    async def is_begun(self, path: str, mark: str) -> bool:
+        """Whether a copy with this mark began this directory and has not ended."""
+
+    @abc.abstractmethod
+    async def end(self, path: str, mark: str) -> None:
+        """Forget what `begin` noted. A repeat is safe."""
 
 
 class BucketSide(Side):
@@ -120,6 +185,10 @@ class BucketSide(Side):
             return keys.join(self._url.split("?")[0].rstrip("/"), path[len(self._at) :].strip("/"))
         return path
 
+    def whole_name(self, path: str) -> str:
+        """The bucket's URL and the path in it."""
+        return f"{self.tree.bucket.url.split('?')[0]} {path}"
+
     def real_path(self, path: str) -> str | None:
         """The file behind a key, where the store has such."""
         return self.tree.bucket.local_path(path)
@@ -129,13 +198,29 @@ class BucketSide(Side):
         entry = await self.tree.lookup(path)
         return entry.kind if entry is not None else None
 
+    async def find(self, path: str, *, follow: bool = True) -> Standing | None:
+        """One or two requests."""
+        entry = await self.tree.lookup(path)
+        if entry is None:
+            return None
+        if entry.info is None:
+            raise WrongTypeError(f"{self.show(path)} is a directory; a file cannot take its place.")
+        info, metadata = entry.info, entry.info.metadata or {}
+        return Standing(info.size, info.version, info.checksum, info.modified, metadata.get(ORIGIN), metadata.get(WRITE_ID))
+
     async def walk(self, path: str) -> AsyncIterator[Item]:
         """One LIST per 1,000 entries and directory."""
         waiting = [path]
         while waiting:
             at = waiting.pop()
             seen: set[str] = set()
-            async with contextlib.aclosing(self.tree.scan(at)) as entries:
+            unnameable = 0
+
+            def skipped(count: int) -> None:
+                nonlocal unnameable
+                unnameable += count
+
+            async with contextlib.aclosing(self.tree.scan(at, skipped=skipped)) as entries:
                 async for entry in entries:
                     if entry.kind == "directory":
                         if entry.path in seen:
@@ -143,39 +228,50 @@ class BucketSide(Side):
                         seen.add(entry.path)
                         waiting.append(entry.path)
                     yield Item(entry.path[len(path) :].lstrip("/"), entry.kind, entry.info.size if entry.info else None)
+            if unnameable:
+                below = at[len(path) :].lstrip("/")
+                said = (
+                    f"{unnameable} names directly in {self.show(at)} can be no path, and are left out; `cloudcontents doctor` says which."
+                )
+                yield Item(below, "directory", problem=InvalidPathError(said))
 
     @contextlib.asynccontextmanager
     async def read(self, path: str) -> AsyncIterator[Source]:
         """One GET."""
         async with await self.tree.open(path) as reader:
-            yield Source(reader.length, reader.info.version, reader.info.checksum, reader.__aiter__())
+            info = reader.info
+            yield Source(reader.length, info.version, info.checksum, reader.__aiter__(), info.modified)
 
-    async def write(self, path: str, source: Source, *, replace: bool) -> None:
+    async def write(self, path: str, source: Source, *, over: str | None = None, origin: str | None = None) -> None:
         """One PUT; a small file is sent again after a passing failure."""
-        capabilities = self.tree.bucket.capabilities
-        name = keys.check_new(path, max_bytes=capabilities.max_key_bytes, max_segment_bytes=capabilities.max_segment_bytes)
-        fresh = self.fresh is not None and keys.is_within(name, self.fresh)
-        if not fresh and await self.tree.dir_exists(name):
-            raise WrongTypeError(f"{self.show(path)} is a directory; a file cannot take its place.")
+        bucket = self.tree.bucket
+        name = keys.check_new(path, max_bytes=bucket.capabilities.max_key_bytes, max_segment_bytes=bucket.capabilities.max_segment_bytes)
         body: Body = SizedStream(source.chunks, source.size)
         if source.size <= WHOLE:
             body = b"".join([piece async for piece in source.chunks])
-        when = ALWAYS if replace else await self.if_free(name)
+        when = await self._when(name, over)
         checksum = source.checksum if (source.checksum or "").startswith("sha256:") else None
+        metadata = {ORIGIN: origin} if origin is not None else None
         try:
-            info = await self.tree.bucket.put(name, body, when=when, content_type=_content_type(name), checksum=checksum)
+            info = await bucket.put(name, body, when=when, content_type=_content_type(name), metadata=metadata, checksum=checksum)
         except AlreadyExistsError:
             raise self.taken(path) from None
         self.tree.wrote(name, "file")
         if info.size is not None and info.size != source.size:
             raise CloudContentsError(f"The store kept {info.size} of {source.size} bytes of {self.show(path)}; copy it again.")
 
-    async def if_free(self, path: str) -> When:
-        """The precondition of a write that must not overwrite; checked here where the store cannot."""
-        if self.tree.bucket.capabilities.put_if_absent:
+    async def _when(self, path: str, over: str | None) -> When:
+        """The precondition of a write; checked here where the store cannot."""
+        capabilities = self.tree.bucket.capabilities
+        if over is None and capabilities.put_if_absent:
             return IF_ABSENT
-        if await self.tree.bucket.find(path) is not None:
+        if over is not None and capabilities.put_if_version:
+            return IfVersion(over)
+        found = await self.tree.bucket.find(path)
+        if over is None and found is not None:
             raise self.taken(path)
+        if over is not None and (found is None or found.version != over):
+            raise ConflictError(f"{self.show(path)} changed meanwhile; copy it again.")
         return ALWAYS
 
     def taken(self, path: str) -> AlreadyExistsError:
@@ -206,6 +302,22 @@ class BucketSide(Side):
         with contextlib.suppress(NotFoundError):
             await self.tree.remove_dir(path)
         return True
+
+    async def begin(self, path: str, mark: str) -> None:
+        """One PUT below the reserved prefix."""
+        await self.tree.bucket.put(_record(path, mark), b"")
+
+    async def is_begun(self, path: str, mark: str) -> bool:
+        """One HEAD."""
+        return await self.tree.bucket.find(_record(path, mark)) is not None
+
+    async def end(self, path: str, mark: str) -> None:
+        """One DELETE."""
+        await self.tree.bucket.delete(_record(path, mark))
+
+
+def _record(path: str, mark: str) -> str:
+    return keys.reserved_key("copies", hashlib.sha256(f"{mark}/{path}".encode()).hexdigest()[:32])
 
 
 def _content_type(name: str) -> str | None:

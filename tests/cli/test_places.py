@@ -21,7 +21,7 @@ def opened(monkeypatch):
     """Open places; the roots are recorded instead of being opened."""
     roots = []
 
-    def open_backend(url):
+    def open_backend(url, **_):
         roots.append(f"{url.scheme}://{url.bucket}{url.path}")
         return MemoryBackend("places")
 
