@@ -9,7 +9,7 @@ import contextlib
 import random
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,6 +34,7 @@ from .backends.interface import (
     When,
 )
 from .errors import (
+    AlreadyExistsError,
     BucketNotFoundError,
     CloudContentsError,
     ConflictError,
@@ -64,16 +65,16 @@ class Patience:
     """How long a call may take and how often it is tried again.
 
     Attributes:
-        deadline: Seconds for one call with all its tries; a write gets more in proportion to its size.
+        deadline: Seconds for one call with all its tries; a write, and a read into memory, gets more in proportion to its size.
         stall: Seconds that a read may stand still between two pieces.
-        attempts: Tries in all.
+        attempts: Tries in all: where three of ten replies fail, 7 leave two calls in ten thousand without success.
         first_pause: Seconds before the second try at most; doubled for each one after, up to `longest_pause`, full jitter.
         longest_pause: Seconds between two tries at most.
     """
 
     deadline: float = 60.0
     stall: float = 60.0
-    attempts: int = 5
+    attempts: int = 7
     first_pause: float = 0.1
     longest_pause: float = 15.0
 
@@ -186,7 +187,8 @@ class Bucket:
             async with reader:
                 if limit is not None and reader.length > limit:
                     raise TooLargeError(f"{show(key)} has {reader.length} bytes, more than the {limit} that are read at once.")
-                return reader.info, b"".join([piece async for piece in reader])
+                with _limit(left + reader.length / SLOWEST):
+                    return reader.info, b"".join([piece async for piece in reader])
 
         return await self._retry("read", once)
 
@@ -250,11 +252,13 @@ class Bucket:
                 await self._timed("delete", lambda: self.backend.delete(key, if_version=if_version), left)
             except ConflictError:
                 # After a lost reply the object may be gone by our own hand.
-                if lost and await self.find(key) is None:
-                    return
+                if lost:
+                    with _limit(left):
+                        if await self.find(key) is None:
+                            return
                 raise
-            except (UnavailableError, DeadlineError) as error:
-                lost = lost or not isinstance(error, RateLimitedError)
+            except (UnavailableError, DeadlineError):
+                lost = True
                 raise
 
         await self._retry("delete", once)
@@ -286,7 +290,7 @@ class Bucket:
         return failures
 
     async def rename(self, src: str, dst: str) -> bool:
-        """Rename an object, or a directory (both end in ``/``), in one step of the store.
+        """Rename an object, or a directory (both end in ``/``), in one step of the store. Safe against a lost reply.
 
         Returns:
             False where the store cannot; the caller copies and deletes instead.
@@ -300,11 +304,30 @@ class Bucket:
         backend = self.backend
         if not isinstance(backend, Rename):
             return False
+        failed = False
+
+        async def once(left: float) -> None:
+            nonlocal failed
+            ends = time.monotonic() + left
+            try:
+                await self._timed("rename", lambda: backend.rename(src, dst), left)
+            except (UnavailableError, DeadlineError):
+                failed = True
+                raise
+            except (NotFoundError, AlreadyExistsError):
+                # A try that failed may have been done all the same.
+                with _limit(_until(ends)):
+                    if not failed or await self._is_there(src) or not await self._is_there(dst):
+                        raise
+
         try:
-            await self._timed("rename", lambda: backend.rename(src, dst), self.patience.deadline)
+            await self._retry("rename", once)
         except UnsupportedError:
             return False
         return True
+
+    async def _is_there(self, key: str) -> bool:
+        return await self.find(key) is not None or (key.endswith("/") and not await self.is_empty(key))
 
     def open_bucket(self, name: str) -> Bucket:
         """Open one of the buckets that this is; see `Buckets.open_bucket`. It need not be there."""
@@ -378,44 +401,52 @@ class Bucket:
         src: str | None = None,
     ) -> ObjectInfo:
         """Make a write, and settle what a lost reply leaves open."""
-        lost = False
+        failed = lost = False
 
         async def once(left: float) -> ObjectInfo:
-            nonlocal lost
+            nonlocal failed, lost
+            ends = time.monotonic() + left
             if lost:
-                mine = await self._settle(key, metadata, src, when)
+                mine = await self._settle(key, metadata, src, when, left)
                 if mine is not None:
                     return mine
                 if not again:
                     raise OutcomeUnknownError(f"The reply to writing {show(key)} was lost; read it back before writing again.")
             try:
-                return await self._timed(operation, write, left)
+                return await self._timed(operation, write, _until(ends))
             except (UnavailableError, DeadlineError) as error:
-                # "Slow down" is said before anything is done; all else may have been done.
-                lost = lost or not isinstance(error, RateLimitedError)
+                # "Slow down" is said before anything is done, as a rule; all else may have been done.
+                failed, lost = True, lost or not isinstance(error, RateLimitedError)
                 raise
+            except (AlreadyExistsError, ConflictError):
+                # A try that failed may have been done all the same: in our way may be our own write.
+                mine = await self._settle(key, metadata, src, when, _until(ends)) if failed else None
+                if mine is None:
+                    raise
+                return mine
 
         return await self._retry(operation, once, deadline=allowed)
 
-    async def _settle(self, key: str, metadata: Mapping[str, str] | None, src: str | None, when: When) -> ObjectInfo | None:
+    async def _settle(self, key: str, metadata: Mapping[str, str] | None, src: str | None, when: When, left: float) -> ObjectInfo | None:
         """The object, if it is what our own lost write left; else None."""
-        found = await self.find(key)
-        if found is None:
+        with _limit(left):
+            found = await self.find(key)
+            if found is None:
+                return None
+            if metadata is not None and WRITE_ID in metadata:
+                return found if _write_id(found) == metadata[WRITE_ID] else None
+            if src is not None and not isinstance(when, IfVersion):
+                source = await self.find(src)
+                if source is not None and _same_content(source, found):
+                    return found
             return None
-        if metadata is not None and WRITE_ID in metadata:
-            return found if (found.metadata or {}).get(WRITE_ID) == metadata[WRITE_ID] else None
-        if src is not None and not isinstance(when, IfVersion):
-            source = await self.find(src)
-            if source is not None and source.checksum and source.checksum == found.checksum:
-                return found
-        return None
 
     async def _retry(self, operation: str, call: Callable[[float], Awaitable[T]], *, deadline: float | None = None) -> T:
         patience = self.patience
         ends = time.monotonic() + (patience.deadline if deadline is None else deadline)
         for attempt in range(1, patience.attempts + 1):
             try:
-                return await call(max(ends - time.monotonic(), 0.001))
+                return await call(_until(ends))
             except CloudContentsError as error:
                 if not error.retryable or isinstance(error, OutcomeUnknownError) or attempt == patience.attempts:
                     raise
@@ -432,13 +463,8 @@ class Bucket:
         started = time.perf_counter()
         outcome = "cancelled"
         try:
-            with anyio.fail_after(deadline):
+            with _limit(deadline):
                 result = await call()
-        except TimeoutError as error:
-            outcome = "deadline"
-            if isinstance(error, CloudContentsError):
-                raise
-            raise DeadlineError(f"The store did not answer within {deadline:.0f} s; try again later.") from error
         except BucketNotFoundError as error:
             outcome = error.code
             if self.known:
@@ -458,6 +484,37 @@ class Bucket:
             metrics.SECONDS.labels(self._scheme, operation).observe(time.perf_counter() - started)
 
 
+def _until(ends: float) -> float:
+    return max(ends - time.monotonic(), 0.001)
+
+
+@contextlib.contextmanager
+def _limit(seconds: float, what: str = "The store did not answer within") -> Iterator[None]:
+    """End what takes longer.
+
+    Raises:
+        DeadlineError: It did.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError as error:
+        if isinstance(error, CloudContentsError):
+            raise
+        raise DeadlineError(f"{what} {seconds:.0f} s; try again later.") from error
+
+
+def _write_id(info: ObjectInfo) -> str | None:
+    return (info.metadata or {}).get(WRITE_ID)
+
+
+def _same_content(one: ObjectInfo, other: ObjectInfo) -> bool:
+    """Whether two objects hold the same: by their checksums, or since both came of one write (a copy keeps the metadata)."""
+    if one.checksum and one.checksum == other.checksum:
+        return True
+    return one.size == other.size and _write_id(one) is not None and _write_id(one) == _write_id(other)
+
+
 class _CheckedReader(Reader):
     """A reader that knows when its store went quiet or stopped early."""
 
@@ -474,14 +531,10 @@ class _CheckedReader(Reader):
         try:
             while True:
                 try:
-                    with anyio.fail_after(self._stall):
+                    with _limit(self._stall, "The store sent nothing for"):
                         piece = await anext(pieces)
                 except StopAsyncIteration:
                     break
-                except TimeoutError as error:
-                    if isinstance(error, CloudContentsError):
-                        raise
-                    raise DeadlineError(f"The store sent nothing for {self._stall:.0f} s; try again later.") from error
                 read += len(piece)
                 yield piece
         finally:
