@@ -12,7 +12,7 @@ from .backends.interface import ALWAYS, ObjectInfo, When
 from .backends.multipart import Multipart, Part, PartRules, ReadParts, Upload
 from .backends.part_objects import PartObjects
 from .bucket import SLOWEST, WRITE_ID, Bucket
-from .errors import DeadlineError, NotFoundError, RateLimitedError, UnavailableError, UnsupportedError
+from .errors import AlreadyExistsError, ConflictError, DeadlineError, NotFoundError, RateLimitedError, UnavailableError, UnsupportedError
 
 
 class Parts:
@@ -86,15 +86,16 @@ class Parts:
 
         async def call() -> ObjectInfo:
             nonlocal lost
-            if lost and (mine := await self._mine(upload.key, metadata)) is not None:
+            if lost and (mine := await self._mine(upload, metadata)) is not None:
                 return mine
             try:
                 return await self._store.complete(upload, parts, when=when, content_type=content_type, metadata=metadata)
             except (UnavailableError, DeadlineError) as error:
                 lost = lost or not isinstance(error, RateLimitedError)
                 raise
-            except NotFoundError:
-                if (mine := await self._mine(upload.key, metadata)) is not None:
+            except (NotFoundError, AlreadyExistsError, ConflictError):
+                # Whoever made the object, here or elsewhere, may have been cut off before this was known.
+                if (mine := await self._mine(upload, metadata)) is not None:
                     return mine
                 raise
 
@@ -108,9 +109,12 @@ class Parts:
         """Uploads under way for a key, as far as the store names them."""
         return await self._bucket.attempt("list_uploads", lambda: self._store.list_uploads(key))
 
-    async def _mine(self, key: str, metadata: Mapping[str, str] | None) -> ObjectInfo | None:
-        """The object, if it carries the upload's own write id."""
+    async def _mine(self, upload: Upload, metadata: Mapping[str, str] | None) -> ObjectInfo | None:
+        """The object, if it carries the upload's own write id; then what is left of its parts goes, too."""
         if not metadata or WRITE_ID not in metadata:
             return None
-        found = await self._bucket.find(key)
-        return found if found is not None and (found.metadata or {}).get(WRITE_ID) == metadata[WRITE_ID] else None
+        found = await self._bucket.find(upload.key)
+        if found is None or (found.metadata or {}).get(WRITE_ID) != metadata[WRITE_ID]:
+            return None
+        await self._store.abort(upload)
+        return found

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 
 from cloudcontents.errors import ChecksumError, TruncatedError, UnsupportedError
 
 from .interface import Body
 
 _HASH_INLINE = 1 << 16
+_SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+def sha256_of(checksum: str) -> bytes:
+    """The digest that a checksum tells.
+
+    Raises:
+        UnsupportedError: It is not ``sha256:<hex>``.
+    """
+    told = _SHA256.fullmatch(checksum)
+    if told is None:
+        raise UnsupportedError("A checksum of a body is written 'sha256:<64 hex digits>'.")
+    return bytes.fromhex(told[1])
 
 
 class BodyCheck:
@@ -28,12 +42,9 @@ class BodyCheck:
     """
 
     def __init__(self, expected_size: int, checksum: str | None = None, *, hashed: bool = True) -> None:
-        algorithm, _, value = (checksum or "").partition(":")
-        if checksum and (algorithm != "sha256" or len(value) != 64):
-            raise UnsupportedError("A checksum of a body is written 'sha256:<64 hex digits>'.")
         self.size = 0
         self._expected_size = expected_size
-        self._expected = value.lower()
+        self._expected = sha256_of(checksum).hex() if checksum else ""
         self._hash = hashlib.sha256() if hashed or checksum else None
 
     def update(self, piece: bytes) -> None:

@@ -7,12 +7,9 @@ store's own. Objects are read by the XML interface, whose reply tells everything
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -22,8 +19,6 @@ from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
     ConfigurationError,
     ConflictError,
-    InvalidContentError,
-    InvalidPathError,
     NotFoundError,
     RangeError,
     UnavailableError,
@@ -35,18 +30,19 @@ from .body import BodyCheck, read_whole
 from .gcs_buckets import GcsBuckets
 from .gcs_client import COPYING, OPTIONS, GcsClient
 from .gcs_errors import Refusal, failure
+from .gcs_multipart import GcsParts
+from .gcs_objects import FIELDS, check_found, check_name, condition, description, generation, nameable, object_info, reply_info
+from .gcs_presign import GcsSigner
 from .gcs_rename import GcsRenames
 from .gcs_transfer import CHUNK, SLICE, CheckedStream, Digest, UploadSession, multipart
-from .interface import ALWAYS, Backend, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Page, PrefixInfo, Reader, SizedStream, When
+from .interface import ALWAYS, Backend, Body, Capabilities, IfVersion, ObjectInfo, Page, PrefixInfo, Reader, SizedStream, When
 from .prefix import PrefixBackend
 from .sdk import SdkReader, SdkThreads, checked, empty_reader
 
 T = TypeVar("T")
 
-_FIELDS = "name,generation,size,updated,contentType,metadata,md5Hash,crc32c"
 _LISTED = "items(name,generation,size,updated,md5Hash,crc32c),prefixes,nextPageToken"
 _CLASSES = frozenset({"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"})
-_LARGEST_GENERATION = 2**63 - 1
 
 
 def open_gcs(url: StoreUrl) -> Backend:
@@ -76,6 +72,14 @@ class GcsBackend(Backend):
         self._class = url.options.get("storage_class")
         if self._class is not None and self._class not in _CLASSES:
             raise ConfigurationError("storage_class is STANDARD, NEARLINE, COLDLINE or ARCHIVE.")
+        parts = GcsParts(self, self._client, self._threads, storage_class=self._class, kms_key=self._kms_key)
+        self.part_rules = parts.part_rules
+        self.begin, self.put_part, self.list_parts, self.read_part = parts.begin, parts.put_part, parts.list_parts, parts.read_part
+        self.complete, self.abort, self.list_uploads = parts.complete, parts.abort, parts.list_uploads
+        signer = GcsSigner(
+            self._client, self._threads, storage_class=self._class, kms_key=self._kms_key, payer=url.options.get("user_project")
+        )
+        self.sign_get, self.sign_put, self.sign_part = signer.sign_get, signer.sign_put, signer.sign_part
 
     @property
     def url(self) -> str:
@@ -100,19 +104,19 @@ class GcsBackend(Backend):
 
         def work() -> Page:
             reply = self._client.json("GET", f"/storage/v1/b/{quote(self._bucket, safe='')}/o", params)
-            objects = [_info(found["name"], found, listed=True) for found in reply.get("items", ())]
+            objects = [object_info(found["name"], found, listed=True) for found in reply.get("items", ())]
             return Page(objects, [PrefixInfo(found) for found in reply.get("prefixes", ())], reply.get("nextPageToken"))
 
         return await self._call(work)
 
     async def head(self, key: str) -> ObjectInfo:
         """See `Backend.head`."""
-        _check_found(key)
-        return await self._call(lambda: _info(key, self._client.json("GET", self._client.object_path(key), {"fields": _FIELDS})), key)
+        check_found(key)
+        return await self._call(lambda: object_info(key, self._client.json("GET", self._client.object_path(key), {"fields": FIELDS})), key)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """See `Backend.get`. What is read are the bytes as they are stored, compressed ones too."""
-        _check_found(key)
+        check_found(key)
         if length is not None and length < 0:
             raise RangeError("A range's length cannot be negative.")
         if length == 0:
@@ -130,13 +134,13 @@ class GcsBackend(Backend):
         when: When = ALWAYS
         if if_version is not None:
             when = IfVersion(if_version)
-            headers["x-goog-if-generation-match"] = _generation(if_version, key)
+            headers["x-goog-if-generation-match"] = generation(if_version, key)
         path = f"/{quote(self._bucket, safe='')}/{quote(key, safe='')}"
 
         def work() -> tuple[requests.Response, ObjectInfo]:
             response = self._client.send("GET", path, headers=headers, stream=True)
             try:
-                return response, _info_of_reply(key, response.headers)
+                return response, reply_info(key, response.headers)
             except BaseException:
                 response.close()
                 raise
@@ -173,13 +177,25 @@ class GcsBackend(Backend):
         checksum: str | None = None,
     ) -> ObjectInfo:
         """See `Backend.put`. One request up to 8 MiB; beyond it an upload session, one part at a time."""
-        _check_name(key)
-        if content_type is not None and not (content_type.isascii() and content_type.isprintable()):
-            raise InvalidContentError("A content type is printable ASCII.")
-        described = {"name": key, "contentType": content_type or "application/octet-stream", "metadata": dict(metadata or {})}
-        if self._class is not None:
-            described["storageClass"] = self._class
-        params = {"ifGenerationMatch": _condition(when, key), "kmsKeyName": self._kms_key, "fields": _FIELDS}
+        return await self.put_as(self._class, key, body, when=when, content_type=content_type, metadata=metadata, checksum=checksum)
+
+    async def put_as(
+        self,
+        storage_class: str | None,
+        key: str,
+        body: Body,
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        checksum: str | None = None,
+    ) -> ObjectInfo:
+        """As `put`, with a storage class; None leaves it to the bucket."""
+        check_name(key)
+        described = {"name": key, **description(content_type, metadata)}
+        if storage_class is not None:
+            described["storageClass"] = storage_class
+        params = {"ifGenerationMatch": condition(when, key), "kmsKeyName": self._kms_key, "fields": FIELDS}
         if not isinstance(body, bytes) and body.size > CHUNK:
             session = UploadSession(self._client, self._upload_path, described, params, body.size)
             return await self._upload(key, session, self._chunks(body, checksum), when)
@@ -193,7 +209,7 @@ class GcsBackend(Backend):
             digest.update(data)
             content_type, content = multipart({**described, digest.field: digest.value()}, data)
             arguments = {"headers": {"Content-Type": content_type}, "data": content}
-            return _info(key, self._client.json("POST", self._upload_path, {"uploadType": "multipart", **params}, **arguments))
+            return object_info(key, self._client.json("POST", self._upload_path, {"uploadType": "multipart", **params}, **arguments))
 
         return await self._call(work, key, when, creating=True)
 
@@ -210,7 +226,7 @@ class GcsBackend(Backend):
             except BaseException:
                 await asyncio.shield(self._threads.run(session.abort))
                 raise
-            return _info(key, reply)
+            return object_info(key, reply)
 
     async def _chunks(self, body: SizedStream, checksum: str | None) -> AsyncGenerator[bytes, None]:
         check = BodyCheck(body.size, checksum, hashed=checksum is not None)
@@ -235,10 +251,10 @@ class GcsBackend(Backend):
 
     async def delete(self, key: str, *, if_version: str | None = None) -> None:
         """See `Backend.delete`."""
-        if not _nameable(key):
+        if not nameable(key):
             return
         when: When = ALWAYS if if_version is None else IfVersion(if_version)
-        params = {"ifGenerationMatch": _condition(when, key)}
+        params = {"ifGenerationMatch": condition(when, key)}
         try:
             await self._call(lambda: self._client.json("DELETE", self._client.object_path(key), params), key, when)
         except NotFoundError:
@@ -246,19 +262,25 @@ class GcsBackend(Backend):
 
     async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
         """See `Backend.copy`. A large object, or one of another class or place, takes several requests; the store works between them."""
-        _check_found(src)
-        _check_name(dst)
+        return await self.copy_as(self._class, src, dst, src_version=src_version, when=when)
+
+    async def copy_as(
+        self, storage_class: str | None, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS
+    ) -> ObjectInfo:
+        """As `copy`, with a storage class; None leaves it to the bucket."""
+        check_found(src)
+        check_name(dst)
         described: dict[str, Any] | None = None
-        if self._class is not None:
+        if storage_class is not None:
             # A copy takes its source's description only where it is told nothing; so it is told everything.
             source = await self.head(src)
             src_version = src_version or source.version
-            described = {"contentType": source.content_type, "metadata": dict(source.metadata or {}), "storageClass": self._class}
+            described = {"contentType": source.content_type, "metadata": dict(source.metadata or {}), "storageClass": storage_class}
         params = {
-            "ifGenerationMatch": _condition(when, dst),
-            "ifSourceGenerationMatch": None if src_version is None else _generation(src_version, src),
+            "ifGenerationMatch": condition(when, dst),
+            "ifSourceGenerationMatch": None if src_version is None else generation(src_version, src),
             "destinationKmsKeyName": self._kms_key,
-            "fields": f"done,rewriteToken,resource({_FIELDS})",
+            "fields": f"done,rewriteToken,resource({FIELDS})",
         }
         arguments: dict[str, Any] = {"timeout": COPYING}
         if described is not None:
@@ -281,13 +303,13 @@ class GcsBackend(Backend):
             except Exception as error:
                 raise failure(error, src) from error
             if reply.get("done"):
-                return _info(dst, reply["resource"])
+                return object_info(dst, reply["resource"])
             token = reply["rewriteToken"]
 
     async def rename(self, src: str, dst: str) -> None:
         """See `Rename.rename`; in a bucket with a hierarchical namespace."""
-        _check_found(src)
-        _check_name(dst)
+        check_found(src)
+        check_name(dst)
         await self._renames.rename(src, dst)
 
     async def close(self) -> None:
@@ -309,70 +331,3 @@ class GcsBackend(Backend):
             return await self._threads.run(work, dispose=dispose)
         except Exception as error:
             raise failure(error, key, when, creating=creating) from error
-
-
-def _info(key: str, reply: Mapping[str, Any], *, listed: bool = False) -> ObjectInfo:
-    """From an object of the JSON interface."""
-    return ObjectInfo(
-        key,
-        int(reply["size"]),
-        str(reply["generation"]),
-        # Whole seconds: the reply to a download tells no more.
-        datetime.fromisoformat(reply["updated"].replace("Z", "+00:00")).replace(microsecond=0),
-        revision=str(reply["generation"]),
-        content_type=reply.get("contentType"),
-        metadata=None if listed else {name.lower(): value for name, value in (reply.get("metadata") or {}).items()},
-        checksum=_checksum(reply.get("md5Hash"), reply.get("crc32c")),
-    )
-
-
-def _info_of_reply(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    """From the headers of a download; `headers` do not tell upper case from lower."""
-    hashes = dict(part.strip().split("=", 1) for part in headers.get("x-goog-hash", "").split(",") if "=" in part)
-    return ObjectInfo(
-        key,
-        int(headers["x-goog-stored-content-length"]),
-        headers["x-goog-generation"],
-        parsedate_to_datetime(headers["Last-Modified"]).astimezone(timezone.utc),
-        revision=headers["x-goog-generation"],
-        content_type=headers.get("Content-Type"),
-        metadata={
-            name.lower().removeprefix("x-goog-meta-"): value for name, value in headers.items() if name.lower().startswith("x-goog-meta-")
-        },
-        checksum=_checksum(hashes.get("md5"), hashes.get("crc32c")),
-    )
-
-
-def _checksum(md5: str | None, crc32c: str | None) -> str | None:
-    """The MD5 where the store has one; of an object that it composed it knows only the CRC."""
-    if md5:
-        return f"md5:{base64.b64decode(md5).hex()}"
-    return f"crc32c:{base64.b64decode(crc32c).hex()}" if crc32c else None
-
-
-def _condition(when: When, key: str) -> str | None:
-    if isinstance(when, IfAbsent):
-        return "0"
-    return _generation(when.version, key) if isinstance(when, IfVersion) else None
-
-
-def _generation(version: str, key: str) -> str:
-    """A version as the store takes it; 0 would mean "nothing is there", and what no generation can be is no version of the object."""
-    if not (version.isascii() and version.isdecimal()) or not 0 < int(version) <= _LARGEST_GENERATION:
-        raise ConflictError(f"{show(key)} has changed since it was read; read it again.")
-    return version
-
-
-def _nameable(key: str) -> bool:
-    # The store has no such objects, and in a request's path they would mean the bucket itself.
-    return key not in ("", ".", "..")
-
-
-def _check_name(key: str) -> None:
-    if not _nameable(key):
-        raise InvalidPathError(f"The store does not take the name {show(key)}; use another one.")
-
-
-def _check_found(key: str) -> None:
-    if not _nameable(key):
-        raise NotFoundError(f"{show(key)} does not exist.")

@@ -132,6 +132,11 @@ class GcsClient:
             raise Refusal.of(response)
         return response
 
+    def signing(self) -> tuple[Client, Credentials]:
+        """What signs requests for others: the SDK's client, and the credentials, whether or not they can."""
+        client, session, _ = self._connected()
+        return client, session.credentials
+
     def close(self) -> None:
         """Close idle connections. Safe to repeat."""
         with self._lock:
@@ -140,6 +145,9 @@ class GcsClient:
             made[0].close()
 
     def _session(self) -> tuple[Session, str]:
+        return self._connected()[1:]
+
+    def _connected(self) -> tuple[Client, Session, str]:
         with self._lock:
             if self._made is None:
                 client = Client(
@@ -153,7 +161,7 @@ class GcsClient:
                     for scheme in ("https://", "http://"):
                         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
                 self._made = client, session, client.api_endpoint.rstrip("/")
-            return self._made[1:]
+            return self._made
 
     def _credentials(self) -> Credentials:
         """The SDK's own chain; no credentials for a plain ``http://`` endpoint unless they were named."""

@@ -39,7 +39,7 @@ class PartObjects:
     async def put_part(self, upload: Upload, number: int, data: bytes, *, checksum: str) -> Part:
         """See `Multipart.put_part`."""
         part = Part(number, len(data), "", checksum)
-        info = await self._backend.put(_name(upload, part), data, checksum=checksum)
+        info = await self._backend.put(part_name(upload, part), data, checksum=checksum)
         return replace(part, version=info.version)
 
     async def list_parts(self, upload: Upload) -> Sequence[Part]:
@@ -81,7 +81,7 @@ class PartObjects:
     async def read_part(self, upload: Upload, part: Part) -> AsyncIterator[bytes]:
         """See `ReadParts.read_part`."""
         try:
-            reader = await self._backend.get(_name(upload, part), if_version=part.version)
+            reader = await self._backend.get(part_name(upload, part), if_version=part.version)
         except (NotFoundError, ConflictError) as error:
             raise PartsChangedError(f"Part {part.number} of the upload is gone or has changed; ask which parts are held.") from error
         async with reader:
@@ -90,7 +90,7 @@ class PartObjects:
 
     async def abort(self, upload: Upload) -> None:
         """See `Multipart.abort`."""
-        names = [_name(upload, part) for part in await self.list_parts(upload)]
+        names = [part_name(upload, part) for part in await self.list_parts(upload)]
         if isinstance(self._backend, BulkDelete):
             failures = await self._backend.delete_many([(name, None) for name in names])
             if failures:
@@ -103,5 +103,6 @@ class PartObjects:
         return ()
 
 
-def _name(upload: Upload, part: Part) -> str:
+def part_name(upload: Upload, part: Part) -> str:
+    """The key of a part's object: its number and its SHA-256, below the upload's place."""
     return f"{upload.place}/{part.number:07d}-{(part.checksum or '').removeprefix('sha256:')}"

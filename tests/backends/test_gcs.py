@@ -10,6 +10,7 @@ from cloudcontents.testing import BackendConformance, ManagerConformance
 
 DELETION = "fake-gcs-server ignores ifGenerationMatch on delete"
 COPY = "fake-gcs-server ignores ifGenerationMatch and ifSourceGenerationMatch on rewrite"
+COMPOSE = "fake-gcs-server ignores ifGenerationMatch on compose"
 PAGES = "fake-gcs-server does not count prefixes as entries of a page, and tells them again on the next one"
 BUCKET = "fake-gcs-server answers to an object of a missing bucket as to a missing object"
 
@@ -21,6 +22,8 @@ class TestGcs(BackendConformance):
         "test_copy_if_absent": COPY,
         "test_copy_if_version": COPY,
         "test_copy_race_of_eight_has_one_winner": COPY,
+        "test_completing_if_absent": COMPOSE,
+        "test_completing_if_version": COMPOSE,
         "test_what_sorts_around_the_slash_in_pages[1]": PAGES,
         "test_what_sorts_around_the_slash_in_pages[2]": PAGES,
         "test_what_sorts_around_the_slash_in_pages[3]": PAGES,
