@@ -5,22 +5,24 @@ The credentials are those of boto3's own chain. A refusal that says that they ar
 
 from __future__ import annotations
 
+import bisect
 import functools
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.session import Session
 
 from cloudcontents import redact
 from cloudcontents.config import StoreUrl
-from cloudcontents.errors import ConfigurationError
+from cloudcontents.errors import ConfigurationError, StorageAuthError, UnsupportedError
 
 from .interface import ALWAYS, When
 from .s3_errors import OUTDATED, failure, is_bare
@@ -34,6 +36,7 @@ S3Client: TypeAlias = Any
 OPTIONS = frozenset(
     {
         "endpoint_url",
+        "public_endpoint",
         "region",
         "profile",
         "path_style",
@@ -82,15 +85,19 @@ class S3Connection:
         self.write = _write_options(url)
         self._profile = url.options.get("profile")
         self._region = url.options.get("region")
-        self._endpoint = beside._endpoint if beside is not None else url.options.get("endpoint_url") or self._configured_endpoint()
-        host = urlsplit(self._endpoint or "").hostname
-        if self._endpoint and (urlsplit(self._endpoint).scheme not in ("http", "https") or not host):
-            raise ConfigurationError("endpoint_url begins with http:// or https:// and names a host.")
+        self._endpoint: str | None = (
+            beside._endpoint if beside is not None else url.options.get("endpoint_url") or self._configured_endpoint()
+        )
+        host = _host("endpoint_url", self._endpoint)
         self.amazon = host is None or _is_amazon(host)
         self._config = _client_config(url, path_style=not self.amazon)
+        self._public = url.options.get("public_endpoint") or self._endpoint
+        public = _host("public_endpoint", self._public)
+        self._signing_config = _client_config(url, path_style=not (public is None or _is_amazon(public)))
         self.check = self._config.request_checksum_calculation == "when_supported"
         self._lock = threading.Lock()
         self._clients: dict[bool, S3Client] = {}
+        self._signer: tuple[S3Client, Any] | None = None
         self._secrets: tuple[str | None, ...] = ()
         self._reached = False
 
@@ -111,11 +118,31 @@ class S3Connection:
         except Exception as error:
             raise failure(error, key, when) from error
 
+    async def sign(self, operation: str, arguments: Mapping[str, Any], expires_in: int) -> tuple[str, dict[str, str], int]:
+        """Sign a call that somebody else will make; nothing is sent.
+
+        Args:
+            operation: The SDK's name of the call.
+            arguments: Those of the call. All that goes into headers is signed.
+            expires_in: Seconds that it holds; fewer where the credentials expire before.
+
+        Returns:
+            The URL, the headers that must be sent with it, and the seconds that it holds.
+
+        Raises:
+            UnsupportedError: Nothing is signed on this bucket.
+        """
+        try:
+            return await self.threads.run(lambda: self._signed(operation, arguments, expires_in))
+        except Exception as error:
+            raise failure(error, "", ALWAYS) from error
+
     async def close(self) -> None:
         """End connections and threads. Safe to repeat; a later call makes new ones."""
         with self._lock:
-            clients, self._clients = self._clients, {}
-        for client in clients.values():
+            clients = [*self._clients.values(), *([self._signer[0]] if self._signer else [])]
+            self._clients, self._signer = {}, None
+        for client in clients:
             await self.threads.run(client.close)
         await self.threads.close()
 
@@ -151,6 +178,22 @@ class S3Connection:
         self._reached = True
         return result
 
+    def _signed(self, operation: str, arguments: Mapping[str, Any], expires_in: int) -> tuple[str, dict[str, str], int]:
+        with self._lock:
+            if self._signer is None:
+                self._signer = self._made_signer()
+            client, credentials = self._signer
+        # Looks them up again where they are about to expire.
+        redact.register(*filter(None, (credentials.get_frozen_credentials().secret_key, credentials.token)))
+        expires_in = _lasting(credentials, expires_in)
+        url = client.generate_presigned_url(operation, Params=dict(arguments), ExpiresIn=expires_in)
+        # What went into headers is known to the SDK's description of the call; which of them were signed, to the URL.
+        model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
+        places = {name: member.serialization for name, member in model.input_shape.members.items()}
+        sent = {places[name]["name"]: str(value) for name, value in arguments.items() if places[name].get("location") == "header"}
+        signed = parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
+        return url, {name: value for name, value in sent.items() if name.lower() in signed}, expires_in
+
     # --- the client ---------------------------------------------------------------------------------------------------------
 
     def _client(self, long: bool) -> S3Client:
@@ -171,6 +214,21 @@ class S3Connection:
         region = session.get_config_variable("region") or "us-east-1"
         return session.create_client("s3", endpoint_url=self._endpoint, config=config, region_name=region)
 
+    def _made_signer(self) -> tuple[S3Client, Any]:
+        """A client that signs for others, under the name that they reach the store by, and its credentials."""
+        session = self._session()
+        credentials = session.get_credentials() if self._config.signature_version is not UNSIGNED else None
+        if credentials is None:
+            raise UnsupportedError(
+                "Nothing can be signed without credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role, and "
+                "leave anonymous out of the bucket's URL; or send the bytes through the server."
+            )
+        config = self._signing_config.merge(Config(signature_version="s3v4"))
+        region = session.get_config_variable("region") or "us-east-1"
+        client = session.create_client("s3", endpoint_url=self._public, config=config, region_name=region)
+        client.meta.events.register("before-sign.s3", _payer_into_query)
+        return client, credentials
+
     def _renewed(self, client: S3Client, long: bool) -> bool:
         """Whether the chain has other credentials than this client's by now; if so, new clients use them."""
         fresh = _secrets(self._session())
@@ -180,7 +238,7 @@ class S3Connection:
             if not fresh or fresh == self._secrets:
                 return False
             # Others may still be using them; they close themselves when the last one is done.
-            self._clients = {}
+            self._clients, self._signer = {}, None
             return True
 
     def _session(self) -> Session:
@@ -208,6 +266,33 @@ class S3Connection:
 def _loader() -> Any:
     """The SDK's description of the service: megabytes of JSON, read once for all connections."""
     return Session().get_component("data_loader")
+
+
+def _host(option: str, endpoint: str | None) -> str | None:
+    """The host that an end point names; None without one."""
+    parts = urlsplit(endpoint or "")
+    if endpoint and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ConfigurationError(f"{option} begins with http:// or https:// and names a host.")
+    return parts.hostname
+
+
+def _lasting(credentials: Any, seconds: int) -> int:
+    """So many seconds, or as many as the credentials last, which must be one at least."""
+    if not isinstance(credentials, RefreshableCredentials):
+        return seconds
+    # The SDK tells whether they expire within a time, and no more.
+    last = bisect.bisect_left(range(seconds + 1), True, key=lambda ahead: credentials.refresh_needed(ahead)) - 1
+    if last < 1:
+        raise StorageAuthError("The server's credentials for the store have expired and no newer ones were found; renew them.")
+    return last
+
+
+def _payer_into_query(request: Any, **_: Any) -> None:
+    """Who pays is asked for in the URL, since a link that is followed sends no headers of ours."""
+    payer = request.headers.get("x-amz-request-payer")
+    if payer is not None:
+        del request.headers["x-amz-request-payer"]
+        request.params["x-amz-request-payer"] = payer
 
 
 def _is_amazon(host: str) -> bool:

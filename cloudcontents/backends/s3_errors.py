@@ -29,8 +29,10 @@ from cloudcontents.errors import (
     CloudContentsError,
     ConfigurationError,
     ConflictError,
+    InvalidContentError,
     InvalidPathError,
     NotFoundError,
+    PartsChangedError,
     PermissionDeniedError,
     QuotaError,
     RangeError,
@@ -110,6 +112,12 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
     name = show(key) if key else "The object"
     if code == "NoSuchBucket":
         return BucketNotFoundError("The bucket does not exist, or this server may not see it; check the bucket URL.")
+    if code == "NoSuchUpload":
+        return NotFoundError(f"The upload of {name} is no more: it was completed or aborted.")
+    if code in ("InvalidPart", "InvalidPartOrder"):
+        return PartsChangedError(f"Parts of the upload of {name} are gone or hold other bytes by now; ask which parts are held.")
+    if code == "EntityTooSmall":
+        return InvalidContentError(f"A part of {name} is too small: all but the last have at least 5 MiB.")
     if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
         if isinstance(when, IfVersion):
             return ConflictError(f"{name} is gone; it was deleted or renamed meanwhile.")
@@ -135,8 +143,6 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
         return BucketNotFoundError(f"The bucket is in another region; add ?region={region or '…'} to its URL.")
     if code == "InvalidBucketName":
         return BucketNotFoundError("The store does not take this for a bucket's name; check the bucket URL.")
-    if code == "NoSuchUpload":
-        return UnavailableError(f"The upload of {name} was ended by somebody else; send it again.")
     if code in _BUSY or status == 429:
         return RateLimitedError("The store asks for fewer requests; try again in a moment.", retry_after=_retry_after(error))
     if code in _DIGEST:

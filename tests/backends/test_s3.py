@@ -10,6 +10,7 @@ from cloudcontents.testing import BackendConformance, ManagerConformance
 MINIO_NAMES = "MinIO refuses empty segments, and '.' and '..' even with blanks around them"
 MOTO_SOURCE = "moto ignores CopySourceIfMatch"
 MOTO_COMPLETION = "moto ignores IfMatch on CompleteMultipartUpload"
+MOTO_CHECKSUM = "moto accepts a part whose checksum is wrong"
 MOTO_DELETION = "moto ignores the ETags of DeleteObjects"
 MOTO_COPY = "moto ignores IfMatch and IfNoneMatch on CopyObject"
 
@@ -55,14 +56,19 @@ class TestMinio(OnServer):
 
 class TestMoto(OnServer):
     server = "moto"
-    lies = {"test_copy_of_one_version": MOTO_SOURCE, "test_copy_if_version": MOTO_COMPLETION}
+    lies = {
+        "test_copy_of_one_version": MOTO_SOURCE,
+        "test_copy_if_version": MOTO_COMPLETION,
+        "test_completing_if_version": MOTO_COMPLETION,
+        "test_a_wrong_checksum_keeps_nothing": MOTO_CHECKSUM,
+    }
 
 
 class TestMotoAsAmazon(OnServer):
     server = "moto"
     as_amazon = True
     lies = {
-        "test_copy_of_one_version": MOTO_SOURCE,
+        **TestMoto.lies,
         "test_copy_if_version": MOTO_COPY,
         "test_copy_if_absent": MOTO_COPY,
         "test_copy_race_of_eight_has_one_winner": MOTO_COPY,

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import sys
 import threading
-import zlib
 
 import pytest
 
@@ -240,7 +239,7 @@ async def test_the_sha256_goes_with_the_bytes(backend, proxy):
     assert base64.b64decode(sent["x-amz-checksum-sha256"]) == hashlib.sha256(DATA).digest()
 
 
-async def test_each_part_has_its_crc(backend, proxy):
+async def test_each_part_has_its_sha256(backend, proxy):
     data = DATA * 90
     proxy.flip(1_000_000, request=True, method="PUT", path="partNumber=1", nth=1)
     with pytest.raises(ChecksumError):
@@ -249,7 +248,7 @@ async def test_each_part_has_its_crc(backend, proxy):
     proxy.forget()
     await backend.put("f", SizedStream(pieces(data), len(data)))
     first = next(found for found in proxy.requests if found.query.get("partNumber") == "1")
-    assert base64.b64decode(first.headers["x-amz-checksum-crc32"]) == zlib.crc32(data[: 8 << 20]).to_bytes(4, "big")
+    assert base64.b64decode(first.headers["x-amz-checksum-sha256"]) == hashlib.sha256(data[: 8 << 20]).digest()
     assert await read(backend, "f") == data
 
 
@@ -401,6 +400,11 @@ async def test_checksums_can_be_left_to_those_who_give_one(sent):
     requests = await sent("checksums=when_required")
     assert not [found for found in requests if any(name.startswith("x-amz-checksum") for name in found.headers)]
     assert not [found for found in requests if "aws-chunked" in found.headers.get("content-encoding", "")]
+    parts = [
+        found for found in requests if found.method == "PUT" and "partNumber" in found.query and "x-amz-copy-source" not in found.headers
+    ]
+    assert parts
+    assert all("content-md5" in found.headers for found in parts), "what every store knows"
 
 
 async def test_path_style(sent):
