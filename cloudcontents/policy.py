@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 
+from .backends.buckets import MANAGE
 from .config import StoreUrl, parse_url
 from .errors import UnsupportedError
 
 _S3_OBJECTS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 _GCS = ("storage.objects.list", "storage.objects.get", "storage.objects.create", "storage.objects.delete")
 _AZURE = ("read", "write", "add/action", "delete")
+
+# Where the URL names no bucket: to list them, and to create and delete them.
+_S3_BUCKETS = (("s3:ListAllMyBuckets",), ("s3:CreateBucket", "s3:DeleteBucket"))
+_GCS_BUCKETS = (("storage.buckets.list",), ("storage.buckets.create", "storage.buckets.delete"))
+_AZURE_CONTAINERS = (("read",), ("write", "delete"))
 
 
 def least_policy(url: str) -> str:
@@ -27,31 +33,53 @@ def least_policy(url: str) -> str:
 
 
 def _s3(url: StoreUrl) -> object:
+    if not url.bucket:
+        return _s3_account(url)
     below = f"{url.prefix}/" if url.prefix else ""
     reach: dict[str, object] = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": f"arn:aws:s3:::{url.bucket}"}
     if below:
         # The empty prefix is listed, for one key, where a first request fails without saying why.
         reach["Condition"] = {"StringLike": {"s3:prefix": ["", f"{below}*"]}}
     objects = {"Effect": "Allow", "Action": list(_S3_OBJECTS), "Resource": f"arn:aws:s3:::{url.bucket}/{below}*"}
-    return {"Version": "2012-10-17", "Statement": [reach, objects]}
+    # How an upload is found whose beginning nobody recorded. No condition: it knows none of prefixes.
+    uploads = {"Effect": "Allow", "Action": ["s3:ListBucketMultipartUploads"], "Resource": f"arn:aws:s3:::{url.bucket}"}
+    return {"Version": "2012-10-17", "Statement": [reach, objects, uploads]}
+
+
+def _s3_account(url: StoreUrl) -> object:
+    every = "arn:aws:s3:::*"
+    buckets = ("s3:ListBucket", *(_S3_BUCKETS[1] if url.flag(MANAGE) else ()))
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": list(_S3_BUCKETS[0]), "Resource": "*"},
+            {"Effect": "Allow", "Action": list(buckets), "Resource": every},
+            {"Effect": "Allow", "Action": list(_S3_OBJECTS), "Resource": f"{every}/*"},
+        ],
+    }
 
 
 def _gcs(url: StoreUrl) -> object:
-    role: dict[str, object] = {"title": "cloudcontents", "stage": "GA", "includedPermissions": list(_GCS)}
+    permissions = (*_on_buckets(url, _GCS_BUCKETS), *_GCS)
+    role: dict[str, object] = {"title": "cloudcontents", "stage": "GA", "includedPermissions": list(permissions)}
     return role
 
 
 def _azure(url: StoreUrl) -> object:
     account, _, container = url.bucket.partition("/")
-    blobs = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
-    scope = (
-        "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Storage/storageAccounts/"
-        f"{account}/blobServices/default/containers/{container}"
-    )
+    containers = "Microsoft.Storage/storageAccounts/blobServices/containers"
+    scope = f"/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Storage/storageAccounts/{account}"
     return {
         "Name": "cloudcontents",
-        "Description": "What cloudcontents needs of one container.",
-        "Actions": [],
-        "DataActions": [f"{blobs}/{action}" for action in _AZURE],
-        "AssignableScopes": [scope],
+        "Description": f"What cloudcontents needs of {'one container' if container else 'an account'}.",
+        "Actions": [] if container else [f"{containers}/{action}" for action in _on_buckets(url, _AZURE_CONTAINERS)],
+        "DataActions": [f"{containers}/blobs/{action}" for action in _AZURE],
+        "AssignableScopes": [f"{scope}/blobServices/default/containers/{container}" if container else scope],
     }
+
+
+def _on_buckets(url: StoreUrl, permissions: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
+    """Those on the buckets themselves; none where the URL names one (of Azure it always names the account)."""
+    if url.scheme != "az" and url.bucket:
+        return ()
+    return (*permissions[0], *(permissions[1] if url.flag(MANAGE) else ()))
