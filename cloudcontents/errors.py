@@ -5,7 +5,10 @@
     ├── AlreadyExistsError (FileExistsError)      409 already_exists
     ├── ConflictError                             409 version_conflict
     │   ├── PreconditionError                     412 precondition_failed (the client sent If-Match itself)
-    │   └── PartsChangedError                     409 parts_changed
+    │   ├── PartsChangedError                     409 parts_changed
+    │   ├── WrongOffsetError (ValueError)         409 wrong_offset
+    │   ├── IncompleteError (ValueError)          409 incomplete
+    │   └── SupersededError                       409 superseded
     ├── InvalidPathError (ValueError)             400 invalid_path
     │   └── OutsideRootError                      404 outside_root
     ├── InvalidContentError (ValueError)          400 invalid_content
@@ -13,6 +16,10 @@
     ├── WrongTypeError (ValueError)               400 wrong_type
     ├── DirectoryNotEmptyError (OSError)          400 not_empty
     ├── PermissionDeniedError (PermissionError)   403 storage_denied
+    ├── UploadNotFoundError (also NotFoundError)  404 upload_not_found
+    ├── UploadGoneError (ValueError)              410 upload_gone
+    ├── UploadRefusedError (ValueError)           403 upload_refused
+    ├── TooManyUploadsError (ValueError)          429 too_many_uploads
     ├── StorageAuthError                          502 storage_auth (never 401: it would log the user out)
     ├── BucketNotFoundError                       502 bucket_not_found (the operator's fault, not the user's 404)
     ├── UnavailableError (ConnectionError)        503 unavailable
@@ -26,6 +33,8 @@
     ├── ChecksumError (ValueError)                400 checksum
     ├── LockedError                               423 locked
     └── UnsupportedError (NotImplementedError)    501 unsupported
+
+Failures of the system (502, 503, 504, 507) are also `RuntimeError`.
 
 A message says what happened and what to do next. It holds no traceback, no path of the host and no secret; the provider's own
 exception stays in ``__cause__``, for the log.
@@ -93,6 +102,32 @@ class PartsChangedError(ConflictError):
     code = "parts_changed"
 
 
+class WrongOffsetError(ConflictError, ValueError):
+    """Bytes were sent for another place of an upload than the one that comes next.
+
+    Attributes:
+        offset: Where to go on.
+    """
+
+    code = "wrong_offset"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"This upload goes on at byte {offset}; send the bytes from there.")
+        self.offset = offset
+
+
+class IncompleteError(ConflictError, ValueError):
+    """An upload was to be completed, and not all of it has arrived."""
+
+    code = "incomplete"
+
+
+class SupersededError(ConflictError):
+    """A newer request goes on with the same upload; this one was stopped."""
+
+    code = "superseded"
+
+
 class InvalidPathError(CloudContentsError, ValueError):
     """A name that cannot be, or must not be, a path or key."""
 
@@ -142,21 +177,21 @@ class PermissionDeniedError(CloudContentsError, PermissionError):
     http_status = 403
 
 
-class StorageAuthError(CloudContentsError):
+class StorageAuthError(CloudContentsError, RuntimeError):
     """The store rejects the server's own credentials."""
 
     code = "storage_auth"
     http_status = 502
 
 
-class BucketNotFoundError(CloudContentsError):
+class BucketNotFoundError(CloudContentsError, RuntimeError):
     """The configured bucket does not exist or cannot be seen."""
 
     code = "bucket_not_found"
     http_status = 502
 
 
-class UnavailableError(CloudContentsError, ConnectionError):
+class UnavailableError(CloudContentsError, ConnectionError, RuntimeError):
     """The store cannot be reached, or answers with a failure of its own."""
 
     code = "unavailable"
@@ -176,7 +211,7 @@ class OutcomeUnknownError(UnavailableError):
     code = "outcome_unknown"
 
 
-class DeadlineError(CloudContentsError, TimeoutError):
+class DeadlineError(CloudContentsError, TimeoutError, RuntimeError):
     """A call did not end within its deadline."""
 
     code = "deadline"
@@ -184,11 +219,39 @@ class DeadlineError(CloudContentsError, TimeoutError):
     retryable = True
 
 
-class TruncatedError(CloudContentsError):
+class TruncatedError(CloudContentsError, RuntimeError):
     """A body was shorter than its declared size."""
 
     code = "truncated"
     http_status = 502
+    retryable = True
+
+
+class UploadNotFoundError(NotFoundError, ValueError):
+    """No such upload, or not one of this user's."""
+
+    code = "upload_not_found"
+
+
+class UploadGoneError(CloudContentsError, ValueError):
+    """An upload that was cancelled, or given up after its time."""
+
+    code = "upload_gone"
+    http_status = 410
+
+
+class UploadRefusedError(CloudContentsError, ValueError):
+    """A hook, or a rule about file types, does not want this file."""
+
+    code = "upload_refused"
+    http_status = 403
+
+
+class TooManyUploadsError(CloudContentsError, ValueError):
+    """More uploads at once, or more bytes under way, than this server allows a user."""
+
+    code = "too_many_uploads"
+    http_status = 429
     retryable = True
 
 
@@ -199,7 +262,7 @@ class TooLargeError(CloudContentsError, ValueError):
     http_status = 413
 
 
-class QuotaError(CloudContentsError, OSError):
+class QuotaError(CloudContentsError, OSError, RuntimeError):
     """The store, or the disk, is full."""
 
     code = "quota"

@@ -17,6 +17,7 @@ from .checkpoints import BucketCheckpoints
 from .crossing import copy_across, move_across
 from .errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidContentError,
     InvalidPathError,
     NotFoundError,
@@ -28,7 +29,7 @@ from .namespace import COMPANIONS, Location, holds_buckets
 from .naming import copy_name, free_names
 from .reads import ManagerReads
 from .saves import Precondition
-from .uploads.chunks import LAST, Chunks
+from .uploads.chunks import LAST
 
 
 class CloudContentsManager(ManagerReads):
@@ -112,7 +113,7 @@ class CloudContentsManager(ManagerReads):
 
     async def _write(self, location: Location, data: bytes, condition: Precondition, kind: str, model: Model) -> ObjectInfo:
         if condition.base is None:
-            self._resolve_new(location.api)
+            self.resolve_new(location.api)
         return await self._saves.write(
             location,
             data,
@@ -133,7 +134,7 @@ class CloudContentsManager(ManagerReads):
         if entry is not None and entry.info is not None:
             raise WrongTypeError(f"Not a directory: {keys.show(location.path)}")
         if entry is None:
-            self._resolve_new(location.api)
+            self.resolve_new(location.api)
             try:
                 entry = await location.tree.mkdir(location.path)
             except AlreadyExistsError:
@@ -151,18 +152,19 @@ class CloudContentsManager(ManagerReads):
             raise InvalidContentError(f"A chunk is numbered 1, 2, … and {LAST} for the last one, not {number!r}.")
         if number == 1:
             self.run_pre_save_hooks(model=model, path=location.api)
-        kind = _type_of(model, only="file")
-        self._resolve_new(location.api)
+        _type_of(model, only="file")
+        self.resolve_new(location.api)
         data = await self._offload.run(models.file_bytes, model["content"], model.get("format"))
-        chunks, client = Chunks(location.bucket), bases.uploader()
+        client, owner = bases.uploader(), bases.user_name()
+        await self.chunks.add(location.api, client, number, data, owner=owner)
         if number != LAST:
-            await chunks.stage(location.path, client, number, data)
             return await self._pending_model(location)
-        body = await chunks.stream(location.path, client, data)
         condition = await self._saves.precondition(location, model)
-        info = await self._saves.write(location, body, condition, content_type=_content_type(location.path), type=kind, format="base64")
-        await chunks.discard(location.path, client)
-        return await self.publish(location.api, info)
+        try:
+            await self.chunks.finish(location.api, client, condition.when, owner=owner)
+        except (ConflictError, AlreadyExistsError) as error:
+            raise await self._saves.refused(location, condition) from error
+        return await self._get(location, False, "file", None, False)
 
     async def _pending_model(self, location: Location) -> Model:
         """What a chunk that is not the last one is answered with: the file as it still is, or one that is not there yet."""
@@ -191,7 +193,7 @@ class CloudContentsManager(ManagerReads):
             name = f"untitled-{secrets.token_hex(4)}"
         insert = " " if kind == "directory" else ""
         async for candidate in free_names(location, name, insert, fixed=self.namespace.below(location.api)):
-            target = self._resolve_new(candidate)
+            target = self.resolve_new(candidate)
             try:
                 if kind == "directory":
                     await target.tree.mkdir(target.path)
@@ -245,11 +247,11 @@ class CloudContentsManager(ManagerReads):
         target = self.resolve(parent if to_path is None else to_path, read=False)
         if not await self.dir_exists(target.api):
             if entry.info is None:  # a directory goes *into* what is named, which is made for it, as other managers do
-                target = self._resolve_new(keys.join(target.api, name))
+                target = self.resolve_new(keys.join(target.api, name))
                 await target.tree.make_parents(target.path)
             elif to_path is None or not await self.dir_exists(keys.split(target.api)[0]):
                 raise NotFoundError(f"No such parent directory: {keys.split(target.api)[0]} to copy file in")
-            model = await self._copy_to(source, entry.info, self._resolve_new(target.api), replace=True)
+            model = await self._copy_to(source, entry.info, self.resolve_new(target.api), replace=True)
         else:
             model = await self._copy_into(source, entry.info, target, copy_name(name, directory=entry.info is None))
         self.emit(data={"action": "copy", "path": model["path"], "source_path": source.api})
@@ -258,7 +260,7 @@ class CloudContentsManager(ManagerReads):
     async def _copy_into(self, source: Location, info: ObjectInfo | None, directory: Location, name: str) -> Model:
         async for candidate in free_names(directory, name, "-Copy", fixed=self.namespace.below(directory.api)):
             try:
-                return await self._copy_to(source, info, self._resolve_new(candidate))
+                return await self._copy_to(source, info, self.resolve_new(candidate))
             except AlreadyExistsError:
                 continue
         raise AlreadyExistsError(f"No free name was found for a copy of {keys.show(source.api)}; try again.")
@@ -287,7 +289,7 @@ class CloudContentsManager(ManagerReads):
     @verb
     async def rename(self, old_path: str, new_path: str) -> None:
         """Rename or move a file or directory, and its checkpoints, to a name that is free."""
-        source, target = self.resolve(old_path, read=False), self._resolve_new(new_path)
+        source, target = self.resolve(old_path, read=False), self.resolve_new(new_path)
         if source.api != target.api:
             await self._rename(source, target)
             self.emit(data={"action": "rename", "path": target.api, "source_path": source.api})
@@ -295,7 +297,7 @@ class CloudContentsManager(ManagerReads):
     @verb
     async def rename_file(self, old_path: str, new_path: str) -> None:
         """Rename or move a file or directory, and its checkpoints, to a name that is free; without an event."""
-        await self._rename(self.resolve(old_path, read=False), self._resolve_new(new_path))
+        await self._rename(self.resolve(old_path, read=False), self.resolve_new(new_path))
 
     async def _rename(self, source: Location, target: Location) -> None:
         if _is_bucket(source) and _is_bucket(target) and source.mount.account is target.mount.account:

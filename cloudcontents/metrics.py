@@ -19,3 +19,5 @@ RETRIES = Counter("cloudcontents_store_retries", "Requests sent again after a pa
 READ_BYTES = Counter("cloudcontents_store_read_bytes", "Bytes of objects read from a store.", ["scheme"])
 WRITTEN_BYTES = Counter("cloudcontents_store_written_bytes", "Bytes of objects written to a store.", ["scheme"])
 CONFLICTS = Counter("cloudcontents_conflicts", "Saves refused because somebody else had saved.", ["scheme"])
+UPLOADS = Counter("cloudcontents_uploads", "Uploads by what became of them.", ["scheme", "outcome"])
+UPLOADED_BYTES = Counter("cloudcontents_uploaded_bytes", "Bytes received by uploads.", ["scheme"])

@@ -47,7 +47,7 @@ class ManagerReads(ManagerSettings):
             raise InvalidPathError(f"{keys.show(path)} is hidden; use a name that does not begin with a dot.")
         return location
 
-    def _resolve_new(self, path: str) -> Location:
+    def resolve_new(self, path: str) -> Location:
         """Where something new is to be, if a bucket takes such a name."""
         location = self.resolve(path, read=False)
         limits = location.bucket.capabilities

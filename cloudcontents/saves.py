@@ -122,7 +122,7 @@ class Saves:
             return await location.bucket.put(location.path, body, when=when, content_type=content_type, metadata=metadata)
         except (ConflictError, AlreadyExistsError) as error:
             metrics.CONFLICTS.labels(location.bucket.scheme).inc()
-            raise await self._refused(location, precondition, data, type, format) from error
+            raise await self.refused(location, precondition, data, type, format) from error
 
     async def _check(self, location: Location, when: When) -> None:
         info = await location.bucket.find(location.path)
@@ -130,8 +130,10 @@ class Saves:
         if (info.version if info is not None else None) != wanted:
             raise ConflictError(f"{keys.show(location.path)} has changed.")
 
-    async def _refused(self, location: Location, precondition: Precondition, data: bytes | None, type: str, format: str) -> ConflictError:
-        """The error that tells of a lost race; the text is in safety before it is told."""
+    async def refused(
+        self, location: Location, precondition: Precondition, data: bytes | None = None, type: str = "file", format: str = "base64"
+    ) -> ConflictError:
+        """The error that tells of a lost race; the text, where one is given, is in safety before it is told."""
         path = location.path
         kept = ""
         if data is not None:

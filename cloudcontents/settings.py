@@ -11,21 +11,24 @@ from nbformat.sign import NotebookNotary
 from traitlets import Bool, Dict, Float, Int, TraitError, Unicode, default, validate
 
 from . import keys
-from .backends.interface import Backend
+from .backends.interface import Backend, ObjectInfo
 from .bases import Bases
 from .checkpoints import BucketCheckpoints
 from .config import parse_url
 from .errors import CloudContentsError, ConfigurationError, InvalidPathError
 from .mounts import default_variables, expand, open_mounts
-from .namespace import Mount, Namespace
+from .namespace import Location, Mount, Namespace
 from .offload import Offload
 from .registry import open_backend
 from .saves import Saves
 from .trust import AnyThreadStore, TrustThread
 from .uploads.chunks import Chunks
+from .uploads.engine import Uploads
+from .uploads.recovered import RecoveredFiles
+from .uploads.settings import UploadSettings
 
 
-class ManagerSettings(AsyncContentsManager):
+class ManagerSettings(UploadSettings, AsyncContentsManager):
     """The settings of `CloudContentsManager`; its verbs are there."""
 
     url = Unicode(
@@ -65,6 +68,8 @@ class ManagerSettings(AsyncContentsManager):
         self._trust = TrustThread(lambda: self.notary)
         self._served = Bases()
         self._saves = Saves(self._served, self._offload)
+        self._uploads: Uploads | None = None
+        self._chunks: Chunks | None = None
         if self.config.FileContentsManager:
             self.log.warning("Settings of c.FileContentsManager have no effect here; use c.ContentsManager or c.CloudContentsManager.")
 
@@ -80,6 +85,38 @@ class ManagerSettings(AsyncContentsManager):
                 stores[""] = self.open_backend()
             self._namespace = Namespace(stores)
         return self._namespace
+
+    @property
+    def uploads(self) -> Uploads:
+        """The upload engine on these buckets."""
+        if self._uploads is None:
+            self._uploads = Uploads(
+                lambda: self.namespace,
+                limits=self.upload_limits(),
+                expire_seconds=self.upload_expire_hours * 3600,
+                keep_abandoned=self.keep_abandoned_uploads,
+                pre_hook=self.pre_upload_hook,
+                post_hook=self.post_upload_hook,
+                locate=self.resolve_new,
+                publish=self.publish,
+                log=self.log,
+            )
+        return self._uploads
+
+    @property
+    def chunks(self) -> Chunks:
+        """JupyterLab's own uploads, under way in this process."""
+        if self._chunks is None:
+            self._chunks = Chunks(self.uploads)
+        return self._chunks
+
+    def resolve_new(self, path: str) -> Location:
+        """Where something new is to be; the manager's reading half says how."""
+        raise NotImplementedError
+
+    async def publish(self, path: str, info: ObjectInfo, *, message: str | None = None) -> dict[str, Any]:
+        """End a write; the manager's writing half says how."""
+        raise NotImplementedError
 
     def _variables(self) -> dict[str, str]:
         return {**default_variables(), **{str(name): str(value) for name, value in self.variables.items()}}
@@ -111,15 +148,16 @@ class ManagerSettings(AsyncContentsManager):
 
     async def sweep(self) -> dict[str, int]:
         """Delete what was kept long enough: trash, refused texts, abandoned uploads. Safe to repeat, and on many servers at once."""
-        count = {"trash": 0, "conflicts": 0, "chunks": 0, "leftovers": 0}
+        count = {"trash": 0, "conflicts": 0, "uploads": 0, "leftovers": 0}
 
         async def one(mount: Mount) -> None:
             count["trash"] += await mount.trash.empty(max_age_seconds=self.trash_days * 86400)
             count["conflicts"] += await mount.conflicts.sweep(self.conflict_days * 86400)
-            count["chunks"] += await Chunks(mount.bucket).sweep(86400)
+            await RecoveredFiles(mount.bucket).sweep(self.recovered_upload_days)
             count["leftovers"] += await mount.bucket.sweep()
 
         await self._each_mount(one)
+        count["uploads"] += await self.uploads.sweep()
         return count
 
     async def _each_mount(self, work: Callable[[Mount], Awaitable[None]]) -> None:
@@ -136,6 +174,8 @@ class ManagerSettings(AsyncContentsManager):
 
     async def close(self) -> None:
         """Free clients and threads. Safe to repeat; a later call opens them again."""
+        if self._uploads is not None:
+            await self._uploads.close()
         if self._namespace is not None:
             await self._namespace.close()
         if isinstance(self.checkpoints, BucketCheckpoints):

@@ -1,104 +1,93 @@
-"""JupyterLab's own chunk saves: staged in the bucket, checked for order, published whole at the last one or not at all.
+"""JupyterLab's own chunk saves, through the engine: in order, published whole at the last one or not at all.
 
-The protocol (`PUT /api/contents` with ``chunk`` 1, 2, …, -1) carries no upload id, size or checksum. Chunks of one client for one path
-are one session; each is an object under the reserved prefix, so that any server process can go on with it. The old file stays until the
-last chunk.
+The protocol (`PUT /api/contents` with ``chunk`` 1, 2, …, -1) carries no upload id, size or checksum. Chunks of one client for one path are
+one upload, which this process remembers. JupyterLab begins a failed one again by itself, so bytes short of a whole part wait in memory, and
+the old file stays until the last chunk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
-from datetime import datetime, timezone
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from .. import keys
-from ..backends.interface import ObjectInfo, SizedStream
-from ..bucket import Bucket
-from ..errors import AlreadyExistsError, ConflictError
-from ..moves import delete_prefix
-
-_PREFIX = keys.reserved_key("chunks") + "/"
+from ..backends.interface import ALWAYS, When
+from ..errors import ConflictError, NotFoundError, UploadGoneError
+from .engine import Uploads
+from .status import UploadStatus
 
 #: The protocol's number of the last chunk.
 LAST = -1
 
+#: Uploads that are remembered; of more the oldest must begin again.
+_MOST = 1000
+
+
+@dataclass(slots=True)
+class _Under:
+    id: str
+    offset: int = 0
+    seen: list[bytes] = field(default_factory=list)
+
 
 class Chunks:
-    """The staged chunks of one bucket."""
+    """The chunk saves that this process is at.
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    Args:
+        uploads: The engine.
+    """
 
-    async def stage(self, path: str, client: str, number: int, data: bytes) -> None:
-        """Keep one chunk. The same chunk again with the same bytes changes nothing; number 1 begins anew.
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._under_way: OrderedDict[tuple[str, str], _Under] = OrderedDict()
+
+    async def add(self, path: str, client: str, number: int, data: bytes, *, owner: str | None) -> str:
+        """Take one chunk; returns the upload's id. Number 1 begins anew; the same chunk again with the same bytes changes nothing.
 
         Raises:
             ConflictError: It is not the next one, or other bytes came under its number before; begin again with chunk 1.
         """
-        place = self._place(path, client)
+        key = (path, client)
+        upload = self._under_way.get(key)
         if number == 1:
-            await delete_prefix(self._bucket, place)
-        elif await self._bucket.find(_name(place, number - 1)) is None:
+            if upload is not None and upload.seen == [_digest(data)]:
+                return upload.id  # a lost reply
+            if upload is not None:
+                await self._forget(key, owner)
+            begun = await self._uploads.start(path, when=ALWAYS, owner=owner, protocol="chunks")
+            upload = self._under_way[key] = _Under(begun.id)
+            if len(self._under_way) > _MOST:
+                self._under_way.popitem(last=False)
+        if upload is None:
+            raise ConflictError(f"No upload of {keys.show(path)} is under way here; upload the file again.")
+        last = number == LAST
+        digest = _digest(data)
+        if not last and number <= len(upload.seen):
+            if upload.seen[number - 1] == digest:
+                return upload.id
+            raise ConflictError(f"Chunk {number} of {keys.show(path)} came twice with different bytes; upload the file again.")
+        if not last and number != len(upload.seen) + 1:
             raise ConflictError(f"Chunk {number} of {keys.show(path)} came before chunk {number - 1}; upload the file again.")
         try:
-            await self._bucket.put(_name(place, number), data, when=self._bucket.if_absent)
-        except AlreadyExistsError:
-            _, there = await self._bucket.read(_name(place, number))
-            if there != data:
-                raise ConflictError(
-                    f"Chunk {number} of {keys.show(path)} came twice with different bytes; upload the file again."
-                ) from None
+            upload.offset = await self._uploads.append(upload.id, upload.offset, data, final=last, owner=owner, durable_tail=False)
+        except (ConflictError, NotFoundError, UploadGoneError) as error:
+            self._under_way.pop(key, None)
+            raise ConflictError(f"The upload of {keys.show(path)} was interrupted; upload the file again.") from error
+        upload.seen.append(digest)
+        return upload.id
 
-    async def stream(self, path: str, client: str, last: bytes) -> SizedStream:
-        """The whole file: every staged chunk in order, then the last one. Read from the bucket, one chunk in memory at a time.
+    async def finish(self, path: str, client: str, when: When, *, owner: str | None) -> UploadStatus:
+        """Publish what has arrived. Where the condition does not hold the upload is kept, as any other."""
+        upload = self._under_way.pop((path, client))
+        return await self._uploads.complete(upload.id, when=when, owner=owner)
 
-        Raises:
-            ConflictError: No upload is under way, or a chunk is missing.
-        """
-        place = self._place(path, client)
-        staged: list[ObjectInfo] = []
-        async with contextlib.aclosing(self._bucket.objects(place)) as objects:
-            async for info in objects:
-                if not info.key.endswith("/"):
-                    staged.append(info)
-        if not staged:
-            raise ConflictError(f"No upload of {keys.show(path)} is under way; upload the file again.")
-        if [info.key for info in staged] != [_name(place, n + 1) for n in range(len(staged))]:
-            raise ConflictError(f"Chunks of {keys.show(path)} are missing; upload the file again.")
-
-        async def pieces() -> AsyncIterator[bytes]:
-            for info in staged:
-                async with await self._bucket.get(info.key, if_version=info.version) as reader:
-                    async for piece in reader:
-                        yield piece
-            if last:
-                yield last
-
-        return SizedStream(pieces(), sum(info.size or 0 for info in staged) + len(last))
-
-    async def discard(self, path: str, client: str) -> None:
-        """Forget an upload. Safe to repeat."""
-        await delete_prefix(self._bucket, self._place(path, client))
-
-    async def sweep(self, max_age_seconds: float) -> int:
-        """Delete uploads whose last chunk came longer ago than this; returns how many objects went."""
-        now = datetime.now(timezone.utc)
-        newest: dict[str, datetime] = {}
-        async with contextlib.aclosing(self._bucket.objects(_PREFIX)) as objects:
-            async for info in objects:
-                place = _PREFIX + info.key.removeprefix(_PREFIX).partition("/")[0] + "/"
-                newest[place] = max(newest.get(place, info.modified), info.modified)
-        count = 0
-        for place, time in newest.items():
-            if place != _PREFIX + "/" and (now - time).total_seconds() > max_age_seconds:
-                count += await delete_prefix(self._bucket, place)
-        return count
-
-    def _place(self, path: str, client: str) -> str:
-        name = hashlib.sha256(f"{path}\0{client}".encode()).hexdigest()[:32]
-        return f"{_PREFIX}{name}/"
+    async def _forget(self, key: tuple[str, str], owner: str | None) -> None:
+        upload = self._under_way.pop(key)
+        with contextlib.suppress(NotFoundError, UploadGoneError):
+            await self._uploads.cancel(upload.id, owner=owner)
 
 
-def _name(place: str, number: int) -> str:
-    return f"{place}{number:08d}"
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
