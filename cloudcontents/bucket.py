@@ -425,7 +425,8 @@ class Bucket:
                     raise
                 return mine
 
-        return await self._retry(operation, once, deadline=allowed)
+        # A stream is sent once; another try only settles what became of it.
+        return await self._retry(operation, once, deadline=allowed, again=lambda: again or lost)
 
     async def _settle(self, key: str, metadata: Mapping[str, str] | None, src: str | None, when: When, left: float) -> ObjectInfo | None:
         """The object, if it is what our own lost write left; else None."""
@@ -441,14 +442,21 @@ class Bucket:
                     return found
             return None
 
-    async def _retry(self, operation: str, call: Callable[[float], Awaitable[T]], *, deadline: float | None = None) -> T:
+    async def _retry(
+        self,
+        operation: str,
+        call: Callable[[float], Awaitable[T]],
+        *,
+        deadline: float | None = None,
+        again: Callable[[], bool] = lambda: True,
+    ) -> T:
         patience = self.patience
         ends = time.monotonic() + (patience.deadline if deadline is None else deadline)
         for attempt in range(1, patience.attempts + 1):
             try:
                 return await call(_until(ends))
             except CloudContentsError as error:
-                if not error.retryable or isinstance(error, OutcomeUnknownError) or attempt == patience.attempts:
+                if not error.retryable or isinstance(error, OutcomeUnknownError) or attempt == patience.attempts or not again():
                     raise
                 pause = min(patience.longest_pause, patience.first_pause * 2 ** (attempt - 1)) * random.random()  # noqa: S311
                 if error.retry_after is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -9,19 +10,19 @@ import anyio.to_thread
 
 from .backends.interface import ALWAYS, Always, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Reader, SizedStream, When
 from .bucket import WRITE_ID, Bucket
-from .errors import ChecksumError
+from .errors import ChecksumError, ConflictError
 from .keys import show
-from .moves import copy_object
+from .moves import copy_object, delete_version
 
 #: Up to this many bytes a body goes through memory whole, so that a failed request can be sent again.
-_SMALL = 4 << 20
+LARGE = 4 << 20
 
 
 async def transfer(src: Bucket, info: ObjectInfo, dst: Bucket, key: str, when: When = ALWAYS) -> ObjectInfo:
     """Copy one version of an object with its content type and metadata.
 
-    The target is whole or not there. Between buckets at most a few MiB are in memory, and size and, where the stores tell it, SHA-256
-    are compared. On a store without conditional writes the condition is checked just before.
+    The target is whole or not there. Between buckets at most a few MiB are in memory, and size, SHA-256 and MD5 are compared, as far as
+    either store tells them. On a store without conditional writes the condition is checked just before.
 
     Args:
         src: Where it is.
@@ -41,39 +42,65 @@ async def transfer(src: Bucket, info: ObjectInfo, dst: Bucket, key: str, when: W
     sent = when if _allows(dst.capabilities, when) else ALWAYS
     async with await src.get(info.key, if_version=info.version) as reader:
         read = reader.info
-        digest = hashlib.sha256()
-        pieces = _hashed(reader, digest)
-        known = _sha256(read)
+        passed = _Passed()
+        pieces = passed.through(reader)
+        known = read.checksum if read.checksum and read.checksum.startswith("sha256:") else None
         body: Body
-        if reader.length <= _SMALL:
+        if reader.length <= LARGE:
             body = b"".join([piece async for piece in pieces])
-            known = known or f"sha256:{digest.hexdigest()}"
+            known = known or passed.checksum("sha256")
         else:
             body = SizedStream(pieces, reader.length)
         metadata = {name: value for name, value in (read.metadata or {}).items() if name != WRITE_ID}
         copied = await dst.put(key, body, when=sent, content_type=read.content_type, metadata=metadata, checksum=known)
-    wanted = f"sha256:{digest.hexdigest()}"
-    if (_sha256(copied) or wanted) != wanted or copied.size not in (None, reader.length):
+    if not passed.agrees(copied) or copied.size not in (None, reader.length):
         if not isinstance(when, IfVersion):  # what was there before is never deleted
-            await dst.delete(key, if_version=copied.version if dst.capabilities.delete_if_version else None)
-        raise ChecksumError(f"The copy of {show(info.key)} is not what was read; try again.")
+            with contextlib.suppress(ConflictError):
+                await delete_version(dst, key, copied.version)
+        raise _damaged(info.key)
     return copied
 
 
-def _sha256(info: ObjectInfo) -> str | None:
-    return info.checksum if info.checksum and info.checksum.startswith("sha256:") else None
+class _Passed:
+    """The digests of the bytes on their way."""
+
+    def __init__(self) -> None:
+        self._digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
+
+    async def through(self, reader: Reader) -> AsyncIterator[bytes]:
+        """The reader's bytes.
+
+        Raises:
+            ChecksumError: At their end: they are not what the store has.
+        """
+        async for piece in reader:
+            if len(piece) > 1 << 16:
+                await anyio.to_thread.run_sync(self._update, piece)
+            else:
+                self._update(piece)
+            yield piece
+        if not self.agrees(reader.info):
+            raise _damaged(reader.info.key)
+
+    def _update(self, piece: bytes) -> None:
+        for digest in self._digests.values():
+            digest.update(piece)
+
+    def checksum(self, algorithm: str) -> str:
+        """As `ObjectInfo.checksum` has it."""
+        return f"{algorithm}:{self._digests[algorithm].hexdigest()}"
+
+    def agrees(self, info: ObjectInfo) -> bool:
+        """Whether these are an object's bytes, as far as its store tells a checksum that is known here."""
+        algorithm = (info.checksum or "").partition(":")[0]
+        return algorithm not in self._digests or info.checksum == self.checksum(algorithm)
+
+
+def _damaged(key: str) -> ChecksumError:
+    return ChecksumError(f"The copy of {show(key)} is not what is stored; try again.")
 
 
 def _allows(capabilities: Capabilities, when: When) -> bool:
     if isinstance(when, Always):
         return True
     return capabilities.put_if_absent if isinstance(when, IfAbsent) else capabilities.put_if_version
-
-
-async def _hashed(reader: Reader, digest: hashlib._Hash) -> AsyncIterator[bytes]:
-    async for piece in reader:
-        if len(piece) > 1 << 16:
-            await anyio.to_thread.run_sync(digest.update, piece)
-        else:
-            digest.update(piece)
-        yield piece

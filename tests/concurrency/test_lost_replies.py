@@ -8,10 +8,10 @@ import pytest
 
 from cloudcontents import CloudContentsManager
 from cloudcontents.backends.faults import Fault, FaultBackend
-from cloudcontents.backends.interface import ALWAYS, IF_ABSENT, IfVersion
+from cloudcontents.backends.interface import ALWAYS, IF_ABSENT, IfVersion, SizedStream
 from cloudcontents.backends.memory import MemoryBackend, drop_memory_store, memory_store
 from cloudcontents.bucket import Bucket, Patience
-from cloudcontents.errors import AlreadyExistsError, ConflictError, DeadlineError, UnavailableError
+from cloudcontents.errors import AlreadyExistsError, ChecksumError, ConflictError, DeadlineError, RateLimitedError, UnavailableError
 
 PATIENCE = Patience(first_pause=0.0)
 LOST = [lambda: UnavailableError("the connection broke"), lambda: DeadlineError("no answer")]
@@ -64,6 +64,17 @@ async def test_a_write_that_did_not_happen_is_made(faulty, clean, when):
     bucket, _ = faulty(Fault(LOST[0], operation="put", nth=1))
     await bucket.put("a", b"new", when=condition)
     assert (await clean.read("a"))[1] == b"new"
+
+
+@pytest.mark.parametrize("error", [RateLimitedError("slower"), ChecksumError("damaged on the way")])
+async def test_a_stream_that_was_refused_is_not_sent_again_empty(faulty, error):
+    async def chunks():
+        yield b"new"
+
+    bucket, backend = faulty(Fault(lambda: error, operation="put", nth=1))
+    with pytest.raises(type(error), match=str(error)):
+        await bucket.put("a", SizedStream(chunks(), 3), when=IF_ABSENT)
+    assert backend.count("put") == 1
 
 
 class Meanwhile(FaultBackend):
