@@ -57,7 +57,7 @@ _CONNECTIONS = 64
 _SCOPE = "https://storage.azure.com/.default"
 _TIERS = {"hot": StandardBlobTier.HOT, "cool": StandardBlobTier.COOL, "cold": StandardBlobTier.COLD}
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}\Z")
-CONTAINER = re.compile(r"(\$root|\$web|[a-z0-9](-?[a-z0-9]){2,62})\Z")
+CONTAINER = re.compile(r"(\$root|\$web|(?=.{3,63}\Z)[a-z0-9](-?[a-z0-9])*)\Z")
 
 #: The account that every Azurite has, with the key that its documentation prints: no secret.
 _EMULATOR = "devstoreaccount1"
