@@ -31,7 +31,7 @@ test: $(VENV)/.for-test $(COLLABORATION)/.for-test ## Run every test
 test-long: $(VENV)/.for-test ## Run the tests that take minutes each
 	@.ci/chromium
 	@PYTHONPATH=tests $(BIN)/python -m rig install
-	$(BIN)/python -m pytest -m long
+	.ci/test long
 
 check: $(VENV)/.for-check ## Format, lint, strict types, docs build
 	$(BIN)/ruff format --check
