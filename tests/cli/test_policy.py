@@ -22,7 +22,7 @@ def test_s3_prints_the_documented_policy(capsys):
 
 
 def test_s3_without_a_prefix_names_the_whole_bucket():
-    listing, objects = json.loads(least_policy("s3://b"))["Statement"]
+    listing, objects, _ = json.loads(least_policy("s3://b"))["Statement"]
     assert "Condition" not in listing
     assert objects["Resource"] == "arn:aws:s3:::b/*"
 
