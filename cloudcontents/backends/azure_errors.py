@@ -78,7 +78,7 @@ def failure(error: Exception, key: str, when: When) -> Exception:
     if isinstance(error, CloudContentsError):
         return error
     if isinstance(error, IncompleteReadError | DecodeError):
-        return TruncatedError(f"The store broke off while sending {show(key)}; try again.")
+        return TruncatedError(f"The store broke off while sending {show(key) if key else 'its answer'}; try again.")
     if isinstance(error, HttpResponseError):
         if error.response is not None:
             return answer(_code(error), _status(error), key, when, _retry_after(error))

@@ -77,7 +77,7 @@ def failure(error: Exception, key: str, when: When) -> Exception:
     if isinstance(error, ProfileNotFound):
         return ConfigurationError(f"{error}; add it to the AWS configuration file, or name another one in ?profile=.")
     if isinstance(error, ResponseStreamingError | IncompleteReadError):
-        return TruncatedError(f"The store broke off while sending {show(key)}; try again.")
+        return TruncatedError(f"The store broke off while sending {show(key) if key else 'its answer'}; try again.")
     if isinstance(error, FlexibleChecksumError):
         return ChecksumError(f"The bytes of {show(key)} were damaged on their way; try again.")
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
