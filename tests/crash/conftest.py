@@ -182,14 +182,20 @@ class Outside:
 
     def list(self, prefix=""):
         """Sizes by key; no directory markers."""
+        return {key: size for key, size in self._listed(prefix) if not key.endswith("/")}
+
+    def clear(self):
+        """Delete everything, markers too."""
+        for key, _ in self._listed(""):
+            self.delete(key)
+
+    def _listed(self, prefix):
         if self.server.dialect == "s3":
             pages = self._sdk.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            found = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
-        elif self.server.dialect == "gcs":
-            found = [(blob.name, blob.size) for blob in self._sdk.list_blobs(self.bucket, prefix=prefix)]
-        else:
-            found = [(blob.name, blob.size) for blob in self._azure.list_blobs(name_starts_with=prefix)]
-        return {key: size for key, size in found if not key.endswith("/")}
+            return [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
+        if self.server.dialect == "gcs":
+            return [(blob.name, blob.size) for blob in self._sdk.list_blobs(self.bucket, prefix=prefix)]
+        return [(blob.name, blob.size) for blob in self._azure.list_blobs(name_starts_with=prefix)]
 
     def put(self, key, data):
         if self.server.dialect == "s3":

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import re
 import secrets
 import shutil
@@ -241,3 +242,158 @@ async def test_damaged_bytes_are_not_taken_for_a_copy(stores, name, algorithm, s
         await move_across(source, target, companions=COMPANIONS)
     assert contents(stores[0]) == EVERYTHING
     assert contents(stores[1]) == {}
+
+
+# --- real servers -------------------------------------------------------------------------------------------------------------
+
+
+def memory(server, what):
+    """Bytes that a server's process holds now (VmRSS), or held at most since its peak was forgotten (VmHWM)."""
+    return int(re.search(rf"^{what}:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text(), re.MULTILINE)[1]) * 1024
+
+
+def forget_peak(server):
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+
+
+def write_random(path, size):
+    """A file that cannot be compressed, no two blocks of it alike; its SHA-256."""
+    digest, block = hashlib.sha256(), secrets.token_bytes((1 << 20) - 8)
+    with path.open("wb") as file:
+        for number in range(size >> 20):
+            piece = number.to_bytes(8, "big") + block
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
+
+
+def digest_of(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file):
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("files", "size"),
+    [(4, 64 << 20), pytest.param(1, 2 << 30, marks=LONG), pytest.param(4, 2 << 30, marks=LONG)],
+    ids=["4 files, 64 MiB", "1 file, 2 GiB", "4 files, 2 GiB"],
+)
+def test_a_move_around_all_stores_holds_little(outside, jupyter, tmp_path, files, size):
+    """From a disk to MinIO, Azurite, fake-gcs-server and back: at most 64 MiB over an idle server, every byte the same, the source gone."""
+    disk = tmp_path / "disk"
+    (disk / "big").mkdir(parents=True)
+    (disk / "warm.txt").write_text("small")
+    clouds = {name: outside(name) for name in ("minio", "azurite", "fake_gcs")}
+    server = jupyter(mounts={"disk": disk.as_uri(), **{name: cloud.url for name, cloud in clouds.items()}})
+    server.start()
+    session = server.session(1800)
+    way = ["disk", *clouds, "disk"]
+    for here, there in itertools.pairwise(way):  # connections are open, and the SDKs loaded
+        assert session.rename(f"{here}/warm.txt", f"{there}/warm.txt").status == 200
+    digests = {name: write_random(disk / "big" / name, size // files) for name in (f"{n}.bin" for n in range(files))}
+    wanted = {f"big/{name}": size // files for name in digests}
+    idle = memory(server, "VmRSS")
+    peaks = {}
+    for here, there in itertools.pairwise(way):
+        forget_peak(server)
+        started = time.monotonic()
+        answer = session.rename(f"{here}/big", f"{there}/big")
+        assert answer.status == 200, answer.body
+        took, peaks[there] = time.monotonic() - started, memory(server, "VmHWM") - idle
+        print(f"{size >> 20} MiB in {files}, {here} to {there}: {peaks[there] / 2**20:.1f} MiB over idle, {took:.1f} s", flush=True)
+        if there != "disk":
+            assert {key: found for key, found in clouds[there].list().items() if key.startswith("big/")} == wanted
+        if here != "disk":
+            assert not any(key.startswith("big/") for key in clouds[here].list())
+        else:
+            assert not (disk / "big").exists()
+    assert {path.name: digest_of(path) for path in (disk / "big").iterdir()} == digests
+    shutil.rmtree(disk)
+    assert max(peaks.values()) <= 64 << 20, peaks
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "size", "kills"),
+    [
+        ("minio", "azurite", 8 << 20, 2),
+        pytest.param("minio", "azurite", 64 << 20, 10, marks=LONG),
+        pytest.param("azurite", "fake_gcs", 64 << 20, 10, marks=LONG),
+        pytest.param("fake_gcs", "minio", 64 << 20, 10, marks=LONG),
+    ],
+)
+def test_killed_at_random_moments(outside, jupyter, killed, chance, here, there, size, kills):
+    source, target = outside(here), outside(there)
+    files = {f"exp/f{n:02}.txt": f"content {n}".encode() * (n + 1) for n in range(24)} | {"exp/deep/large.bin": secrets.token_bytes(size)}
+    kept = {f".cloudcontents/checkpoints/{name}/.cloudcontents/20260101T000000000000Z-aaaaaa": b"kept" for name in list(files)[:4]}
+    everything = files | kept
+    server = jupyter(mounts={"here": source.url, "there": target.url}, delete_to_trash=False, always_delete_dir=True)
+    server.start()
+
+    def reset():
+        target.clear()
+        left = source.list()
+        source.put_all({key: data for key, data in everything.items() if key not in left})
+
+    def check(where):
+        left, arrived = source.list(), target.list()
+        assert left.items() | arrived.items() == {(key, len(data)) for key, data in everything.items()}, where
+        assert target.read_all(list(arrived)) == {key: everything[key] for key in arrived}, where
+        assert left.keys() == everything.keys() or arrived.keys() == everything.keys(), f"{where}: a source is gone before all has arrived"
+        return left, arrived
+
+    reset()
+    started = time.monotonic()
+    assert server.session().rename("here/exp", "there/exp").status == 200
+    seconds = time.monotonic() - started
+    for number in range(kills):
+        reset()
+        assert server.session().names("there") == []  # the connections are open
+        moment = chance.random() * seconds
+        where = f"kill {number} at {moment:.3f} of {seconds:.3f} s"
+        killed(server, "here/exp", "there/exp", moment)
+        left, arrived = check(where)
+        print(f"{here} to {there}, {where}: {len(left)} of {len(everything)} at the source, {len(arrived)} at the target", flush=True)
+        server.start()
+    if left.keys() == everything.keys() and arrived:  # what a user does then
+        assert server.session().request("DELETE", "/api/contents/there/exp").status == 204
+        assert server.session().rename("here/exp", "there/exp").status == 200
+        assert {key for key in target.list() if not key.startswith(".")} == files.keys()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_two_gib_killed_at_random_moments(outside, jupyter, killed, chance, tmp_path):
+    """From a disk to MinIO: the file is whole on the disk, or whole in the bucket."""
+    size = 2 << 30
+    disk, bucket = tmp_path / "disk", outside("minio")
+    disk.mkdir()
+    file = disk / "big.bin"
+    digest = write_random(file, size)
+    server = jupyter(mounts={"here": disk.as_uri(), "there": bucket.url})
+    server.start()
+    started = time.monotonic()
+    assert server.session(1800).rename("here/big.bin", "there/big.bin").status == 200
+    seconds = time.monotonic() - started
+    assert server.session(1800).rename("there/big.bin", "here/big.bin").status == 200
+    for number in range(6):
+        moment = seconds * (chance.random() if number % 2 else 1 + chance.random() / 20)
+        status = killed(server, "here/big.bin", "there/big.bin", moment)
+        there, here = bucket.list().get("big.bin"), file.exists()
+        print(f"kill {number} at {moment:.2f} of {seconds:.2f} s: answer {status}, on the disk {here}, in the bucket {there}", flush=True)
+        assert there in (None, size)
+        assert here or there, "lost"
+        if here:
+            assert digest_of(file) == digest
+        server.start()
+        if here and there:
+            bucket.delete("big.bin")
+        elif there:
+            assert server.session(1800).rename("there/big.bin", "here/big.bin").status == 200
+            assert digest_of(file) == digest
+    shutil.rmtree(disk)
