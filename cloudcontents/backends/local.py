@@ -47,6 +47,7 @@ from .interface import (
 from .local_files import Root, kernel_errors, look, segments, version_of
 from .local_listing import info_of, list_page
 from .local_meta import Side, drop_side, guess_type, move_side, read_side, sweep_sides
+from .local_multipart import LocalMultipart
 from .local_reader import STEP, EmptyReader, LocalReader, open_file, open_reader
 from .local_renames import rename_directory, rename_file
 from .local_staging import Staged, sweep_staged
@@ -73,7 +74,7 @@ def open_local(url: StoreUrl) -> Backend:
     return LocalBackend(url.path, create=url.flag("create"))
 
 
-class LocalBackend(Backend):
+class LocalBackend(LocalMultipart):
     """A directory of this machine.
 
     Args:

@@ -47,7 +47,9 @@ class Staged:
         self._given_up = False
         self._closed = False
         self._stamped = False
-        self._open(self._choose_place())
+        # Whether the file goes where it was not published.
+        self._own = True
+        self._open()
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Append pieces."""
@@ -95,6 +97,9 @@ class Staged:
                 self._closed = True
                 self._close()
 
+    def _settle(self) -> None:
+        """Is called once the precondition holds, before the file takes its place."""
+
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:
         with self._lock:
@@ -111,7 +116,10 @@ class Staged:
                 return _PLACE
             return (*self._names[:depth], *_PLACE)
 
-    def _open(self, place: tuple[str, ...]) -> None:
+    def _open(self) -> None:
+        self._create(self._choose_place())
+
+    def _create(self, place: tuple[str, ...]) -> None:
         name = f"{os.getpid()}-{secrets.token_hex(8)}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         for _ in range(_TRIES):
@@ -124,31 +132,33 @@ class Staged:
                 break
         else:
             raise UnavailableError(f"No file could be staged for {show(self._key)}; try again.")
-        self._name, self._place = name, place
+        self._name, self._place, self._own = name, place, True
         # The file was made empty with the mode that the umask gives; until it is published nobody else may read it.
         self._mode = stat.S_IMODE(os.fstat(self._file).st_mode)
         os.fchmod(self._file, 0o600)
 
     def _close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._name, dir_fd=self._directory)
+        if self._own:
+            with contextlib.suppress(OSError):
+                os.unlink(self._name, dir_fd=self._directory)
         os.close(self._file)
         os.close(self._directory)
-        if self._place != _PLACE:
+        if self._own and self._place != _PLACE:
             for depth in (len(self._place), len(self._place) - 1):
                 with contextlib.suppress(OSError), self._root.directory(self._place[: depth - 1]) as directory:
                     os.rmdir(self._place[depth - 1], dir_fd=directory)
 
     def _stage_beside(self, target_names: Sequence[str]) -> None:
         """Go on in the target's own directory, after the kernel called it another device."""
-        old_file, old_directory, old_name = self._file, self._directory, self._name
+        old_file, old_directory, old_name, own = self._file, self._directory, self._name, self._own
         mode = self._mode
-        self._open((*target_names, *_PLACE))
+        self._create((*target_names, *_PLACE))
         self._mode = mode
         _copy(old_file, self._file, os.fstat(old_file).st_size, lambda: False)
         os.close(old_file)
-        with contextlib.suppress(OSError):
-            os.unlink(old_name, dir_fd=old_directory)
+        if own:
+            with contextlib.suppress(OSError):
+                os.unlink(old_name, dir_fd=old_directory)
         os.close(old_directory)
 
     # --- how it is published ------------------------------------------------------------------------------------------------
@@ -161,7 +171,7 @@ class Staged:
             except FileNotFoundError:
                 continue  # the directory was removed meanwhile: make it again
             except OSError as error:
-                if error.errno != errno.EXDEV or self._place != _PLACE:
+                if error.errno != errno.EXDEV or (*self._names[:-1], *_PLACE) == self._place:
                     raise
                 self._stage_beside(self._names[:-1])
         raise UnavailableError(f"The directory of {show(self._key)} keeps vanishing; try again.")
@@ -170,6 +180,7 @@ class Staged:
         name = self._names[-1]
         old = look(name, target)
         _check(self._key, old, when)
+        self._settle()
         if self._adopt(target, old):
             os.fsync(self._file)
         status = os.fstat(self._file)
