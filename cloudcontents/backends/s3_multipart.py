@@ -24,6 +24,7 @@ from .multipart import Part, PartRules, Upload
 from .s3_client import S3Client, S3Connection
 from .s3_errors import error_code
 from .s3_replies import condition, described, moment
+from .sdk import persist
 
 #: Largest object that one PUT or one CopyObject takes; beyond it, parts.
 ONE_REQUEST = 5 * 2**30
@@ -159,10 +160,10 @@ class S3Multipart(Backend):
                         if len(under_way) >= _WIDTH:
                             finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                             done += [task.result() for task in finished]
-                        under_way.add(asyncio.ensure_future(self._put_part(upload, number, data, None)))
+                        under_way.add(asyncio.ensure_future(self._persist_part(upload, number, data)))
                 check.finish()
                 if held:
-                    under_way.add(asyncio.ensure_future(self._put_part(upload, number + 1, bytes(held), None)))
+                    under_way.add(asyncio.ensure_future(self._persist_part(upload, number + 1, bytes(held))))
                 done += await asyncio.gather(*under_way)
             except BaseException:
                 for task in under_way:
@@ -192,7 +193,7 @@ class S3Multipart(Backend):
                         **({"CopySourceRange": f"bytes={first}-{last}"} if len(ranges) > 1 else {}),
                     )
 
-                reply = await self._store.call(work, source.key, IfVersion(source.version), long=True)
+                reply = await persist(lambda: self._store.call(work, source.key, IfVersion(source.version), long=True))
                 return _part(number, last + 1 - first, reply["CopyPartResult"])
 
             return await asyncio.gather(*(one(*part) for part in ranges))
@@ -244,6 +245,9 @@ class S3Multipart(Backend):
         arguments = {**arguments, **self._store.write, **self._store.every}
         begun = await self._store.call(lambda s3: s3.create_multipart_upload(Key=key, **arguments), key)
         return Upload(key, "", begun["UploadId"], 0)
+
+    async def _persist_part(self, upload: Upload, number: int, data: bytes) -> Part:
+        return await persist(lambda: self._put_part(upload, number, data, None))
 
     async def _put_part(self, upload: Upload, number: int, data: bytes, checksum: str | None) -> Part:
         def work(s3: S3Client) -> Any:

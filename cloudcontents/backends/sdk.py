@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from cloudcontents.errors import ConflictError, RangeError, TruncatedError
+from cloudcontents.errors import CloudContentsError, ConflictError, RangeError, TruncatedError
 from cloudcontents.keys import show
 
 from .interface import ObjectInfo, Reader
@@ -23,6 +24,9 @@ THREADS = 8
 #: that it is alive.
 FIRST_PIECE, PIECE = 1 << 16, 1 << 20
 _FAST, _SLOW = 0.1, 1.0
+
+#: Tries of one request among many, and seconds before the second one at most; doubled for each one after.
+_TRIES, _PAUSE = 5, 0.1
 
 
 class SdkThreads:
@@ -61,6 +65,23 @@ class SdkThreads:
             pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
+
+
+async def persist(step: Callable[[], Awaitable[T]]) -> T:
+    """Make one of the many requests that make one call, again after a passing failure; it must be safe to repeat.
+
+    A call as a whole is tried again by `Bucket`, and a stream's cannot be: where each of a hundred parts fails now and then, all of them
+    would seldom arrive.
+    """
+    for attempt in range(1, _TRIES):
+        try:
+            return await step()
+        except CloudContentsError as error:
+            if not error.retryable:
+                raise
+            pause = max(_PAUSE * 2 ** (attempt - 1) * random.random(), error.retry_after or 0.0)  # noqa: S311
+        await asyncio.sleep(pause)
+    return await step()
 
 
 class BlockingStream(Protocol):
