@@ -34,6 +34,4 @@ def notebook_bytes(cells: int, mark: str = "") -> bytes:
 
 def text_of(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """What the cells say, however the lines are kept: source and output of each."""
-    return [
-        ("".join(cell["source"]), "".join("".join(output["text"]) for output in cell["outputs"])) for cell in cells
-    ]
+    return [("".join(cell["source"]), "".join("".join(output["text"]) for output in cell["outputs"])) for cell in cells]

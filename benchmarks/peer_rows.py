@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from boto3.s3.transfer import TransferConfig
+
 from .notebooks import notebook, notebook_bytes, text_of
 from .peer_servers import DISK, FSSPEC, MINE, MINE_FOR_GOOD, PYFS, S3CONTENTS, Side
 
@@ -235,15 +237,16 @@ def _big(gib: float) -> Callable[[Side, int], None]:
     def prepare(side: Side, turn: int) -> None:
         if turn:
             return
-        import boto3.s3.transfer
-
         piece = hashlib.sha256(b"big").digest() * 32768  # 1 MiB
         path = side.server.home / "big.bin"
         with path.open("wb") as file:
             for number in range(int(gib * 1024)):
                 file.write(number.to_bytes(8, "big") + piece[8:])
         side.client.upload_file(
-            str(path), side.bucket, "big/big.bin", Config=boto3.s3.transfer.TransferConfig(multipart_chunksize=64 * 2**20, max_concurrency=4)
+            str(path),
+            side.bucket,
+            "big/big.bin",
+            Config=boto3.s3.transfer.TransferConfig(multipart_chunksize=64 * 2**20, max_concurrency=4),
         )
         path.unlink()
         side.click("big")
@@ -291,4 +294,3 @@ def rows(gib: float) -> list[Row]:
         Row(f"copy a directory of {FILES}", _tree, _copy, _copied),
         Row(f"copy a file of {gib:g} GiB", _big(gib), _copy_big, _copied_big),
     ]
-

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import boto3
+from botocore.config import Config
+
 from .environments import python_of
 from .pings import Pings
 from .servers import ON_DISK, OURS, Server
@@ -115,7 +118,7 @@ def _side(minio: Any, home: Path, name: str, stack: contextlib.ExitStack) -> Sid
     if name == DISK:
         side = Side(Server(name, place, ON_DISK))
     else:
-        bucket, wire, client = minio.new_bucket(), Wire(minio), minio.client()
+        bucket, wire, client = minio.new_bucket(), Wire(minio), _client(minio)
         stack.callback(wire.close)
         stack.callback(client.close)
         side = Side(_server(name, place, minio, bucket, wire), client, bucket, wire)
@@ -135,9 +138,20 @@ def _side(minio: Any, home: Path, name: str, stack: contextlib.ExitStack) -> Sid
     return side
 
 
+def _client(minio: Any) -> Any:
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=minio.url,
+        region_name=minio.region,
+        aws_access_key_id=minio.access_key,
+        aws_secret_access_key=minio.secret_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 5, "mode": "standard"}, max_pool_connections=16),
+    )
+
+
 def _server(name: str, home: Path, minio: Any, bucket: str, wire: Wire) -> Server:
     if name in (MINE, MINE_FOR_GOOD):
-        trash = [] if name == MINE else ["--CloudContentsManager.delete_to_trash=False"]
+        trash = [] if name == MINE else ["--CloudContentsManager.delete_to_trash=False", "--CloudContentsManager.always_delete_dir=True"]
         return Server(name, home, [*OURS, *trash], {"CLOUDCONTENTS_URL": f"s3://{bucket}", **minio.environment(wire.url)})
     if name == S3CONTENTS:
         told = {

@@ -123,10 +123,13 @@ def run(rounds: int, only: str, gib: float, to: Path | None) -> None:
     wanted = list(dict.fromkeys(name for row in chosen for name in row.who))
     figures: dict[str, dict[str, Figures]] = {row.name: defaultdict(Figures) for row in chosen}
     failures: dict[str, dict[str, str]] = {row.name: {} for row in chosen}
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory, Rig(Path(directory, "logs")) as rig:
-        with sides(rig.server("minio"), Path(directory), wanted) as started:
-            for row in chosen:
-                compare(row, [side for side in started if side.name in row.who], rounds, figures[row.name], failures[row.name])
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-") as directory,
+        Rig(Path(directory, "logs")) as rig,
+        sides(rig.server("minio"), Path(directory), wanted) as started,
+    ):
+        for row in chosen:
+            compare(row, [side for side in started if side.name in row.who], rounds, figures[row.name], failures[row.name])
     results = {name: {server: one.summary() for server, one in found.items() if one.seconds} for name, found in figures.items()}
     print(report(chosen, results, failures))
     if to:

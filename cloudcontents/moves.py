@@ -352,7 +352,7 @@ async def _delete_markers(bucket: Bucket, markers: list[str]) -> None:
     """Delete directory markers, the deepest first: on a disk a directory goes only when it is empty."""
     depths = sorted({key.count("/") for key in markers}, reverse=True)
     for depth in depths:
-        await for_each([key for key in markers if key.count("/") == depth], bucket.delete)
+        await _delete(bucket, [(key, None) for key in markers if key.count("/") == depth])
 
 
 def _check(*prefixes: str) -> None:

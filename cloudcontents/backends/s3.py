@@ -2,12 +2,13 @@
 
 Every call runs in the backend's own threads. The version of an object is its ETag. Against Amazon's own S3 all preconditions are the
 store's. Other stores of the protocol (`endpoint_url`) differ, so there a conditional copy is a multipart upload that copies on the server
-and whose completion carries the condition, and a conditional delete is not offered.
+and whose completion carries the condition (a small object is read and put), and a conditional delete is not offered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -43,6 +44,7 @@ from .s3_errors import error_code, failure
 from .s3_multipart import PART, S3Multipart, base64_of
 from .s3_presign import S3Presign
 from .s3_replies import condition, described, info_of, moment
+from .s3_small_copies import copy_small
 from .sdk import BlockingStream, SdkReader, checked, empty_reader
 
 _NO_CONDITIONAL_DELETE = "This store's conditional delete cannot be relied on; delete without a version."
@@ -185,13 +187,24 @@ class S3Backend(S3Multipart, S3Presign):
         ]
 
     async def copy(self, src: str, dst: str, *, src_version: str | None = None, when: When = ALWAYS) -> ObjectInfo:
-        """See `Backend.copy`. Above 5 GiB, and conditionally on stores that are not Amazon's, by parts."""
+        """See `Backend.copy`. By parts above 5 GiB.
+
+        Conditionally, on stores that are not Amazon's: by parts above 1 MiB, else read and put.
+        """
         if self._amazon or when == ALWAYS:
             try:
                 return await self._copy_whole(src, dst, src_version, when)
             except _TooLarge:
                 pass
-        return await self.copy_parts(await self._checked_head(src, 0, src_version), dst, when)
+        if src == dst:
+            return await self.copy_parts(await self._checked_head(src, 0, src_version), dst, when)
+        copy = await copy_small(self._store, src, dst, src_version, when)
+        source = copy.source
+        if copy.reply is None:
+            return await self.copy_parts(source, dst, when)
+        if copy.modified is None:
+            return await self.stored(dst, copy.reply, source.size or 0, source.content_type, source.metadata)
+        return replace(source, key=dst, version=copy.reply["ETag"], modified=copy.modified, revision=copy.reply.get("VersionId"))
 
     async def _copy_whole(self, src: str, dst: str, src_version: str | None, when: When) -> ObjectInfo:
         # A copy onto itself is refused unless something changes.

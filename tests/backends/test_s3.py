@@ -58,7 +58,6 @@ class TestMoto(OnServer):
     server = "moto"
     lies = {
         "test_copy_of_one_version": MOTO_SOURCE,
-        "test_copy_if_version": MOTO_COMPLETION,
         "test_completing_if_version": MOTO_COMPLETION,
         "test_a_wrong_checksum_keeps_nothing": MOTO_CHECKSUM,
     }

@@ -11,12 +11,15 @@ import pytest
 
 from cloudcontents import redact
 from cloudcontents.backends import IF_ABSENT, IfVersion, SizedStream, s3_client
+from cloudcontents.backends.s3_small_copies import SMALL
 from cloudcontents.bucket import Bucket, Patience
 from cloudcontents.errors import (
+    AlreadyExistsError,
     BucketNotFoundError,
     ChecksumError,
     CloudContentsError,
     ConfigurationError,
+    ConflictError,
     DeadlineError,
     NotFoundError,
     PermissionDeniedError,
@@ -193,8 +196,54 @@ async def test_a_lost_reply_to_a_conditional_put_is_no_conflict(backend, proxy):
 
 async def test_a_lost_reply_to_a_completion_is_no_conflict(backend, proxy):
     bucket = Bucket(backend, patience=Patience(first_pause=0.01))
-    await bucket.put("src", DATA)
+    large = DATA * (SMALL // len(DATA) + 1)
+    await bucket.put("src", large)
     proxy.lose_reply(method="POST", path="uploadId", nth=1)
+    await bucket.copy("src", "dst", when=IF_ABSENT)
+    assert proxy.count("POST", "uploadId")
+    assert (await bucket.read("dst"))[1] == large
+
+
+async def test_a_small_conditional_copy_is_two_requests_and_keeps_what_is_said_of_it(backend, proxy, minio):
+    client, bucket_name = minio.client(), backend.url.removeprefix("s3://")
+    try:
+        client.put_object(
+            Bucket=bucket_name,
+            Key="src",
+            Body=DATA,
+            ContentType="text/x",
+            CacheControl="no-cache",
+            ContentLanguage="de",
+            Metadata={"a": "b"},
+        )
+        source = await backend.head("src")
+        proxy.forget()
+        copy = await backend.copy("src", "dst", src_version=source.version, when=IF_ABSENT)
+        # A HEAD more where the two replies are of different seconds, and do not tell the time of the copy.
+        assert [request.method for request in proxy.requests][:2] == ["GET", "PUT"]
+        assert {request.method for request in proxy.requests[2:]} <= {"HEAD"}
+        assert copy == await backend.head("dst")
+        found = client.head_object(Bucket=bucket_name, Key="dst")
+        assert (found["ContentType"], found["CacheControl"], found["ContentLanguage"]) == ("text/x", "no-cache", "de")
+        assert found["Metadata"] == {"a": "b"}
+    finally:
+        client.close()
+    with pytest.raises(AlreadyExistsError):
+        await backend.copy("src", "dst", when=IF_ABSENT)
+    with pytest.raises(NotFoundError):
+        await backend.copy("nothing", "other", when=IF_ABSENT)
+    await backend.put("src", b"changed")
+    with pytest.raises(ConflictError):
+        await backend.copy("src", "other", src_version=source.version, when=IF_ABSENT)
+    assert (await backend.copy("src", "dst", when=IfVersion(copy.version))).size == len(b"changed")
+    with pytest.raises(ConflictError):
+        await backend.copy("src", "dst", when=IfVersion(copy.version))
+
+
+async def test_a_lost_reply_to_a_small_copy_is_no_conflict(backend, proxy):
+    bucket = Bucket(backend, patience=Patience(first_pause=0.01))
+    await bucket.put("src", DATA)
+    proxy.lose_reply(method="PUT", path="/dst", nth=1)
     await bucket.copy("src", "dst", when=IF_ABSENT)
     assert (await bucket.read("dst"))[1] == DATA
 
