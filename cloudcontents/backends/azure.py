@@ -32,7 +32,9 @@ from .azure_client import ONE_REQUEST, OPTIONS, AzureConnection, patient
 from .azure_download import open_download
 from .azure_errors import answer, failure
 from .azure_listing import list_page
+from .azure_multipart import AzureParts
 from .azure_names import check_readable, check_writable, is_holdable, metadata_of, written_metadata
+from .azure_presign import AzureSigner
 from .azure_rename import AzureRenames
 from .azure_writes import BLOCK, MOST_BYTES, BlockUpload, condition, is_plain_version, md5_of, stored
 from .body import BodyCheck, read_whole
@@ -86,6 +88,11 @@ class AzureBackend(Backend):
     def __init__(self, url: StoreUrl) -> None:
         self._azure = AzureConnection(url)
         self._renames = AzureRenames(self._azure)
+        parts, signer = AzureParts(self, self._azure), AzureSigner(self._azure)
+        self.part_rules = parts.part_rules
+        self.begin, self.put_part, self.list_parts = parts.begin, parts.put_part, parts.list_parts
+        self.complete, self.abort, self.list_uploads = parts.complete, parts.abort, parts.list_uploads
+        self.sign_get, self.sign_put, self.sign_part = signer.sign_get, signer.sign_put, signer.sign_part
         # Whether the store has said that it cannot copy and answer when it is done.
         self._copies_later = False
 
@@ -240,14 +247,15 @@ class AzureBackend(Backend):
             if src == dst:
                 return _in_place(source, when)
             try:
-                return await self._copy(source, dst, when)
+                return await self.copy_seen(source, dst, when)
             except (AlreadyExistsError, ConflictError):
                 now = await self._checked_head(src, 0, src_version)  # tells a stale source from a taken target
                 if now.version == source.version or look == _LOOKS:
                     raise
         raise AssertionError("the last look returns or raises")  # pragma: no cover
 
-    async def _copy(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+    async def copy_seen(self, source: ObjectInfo, dst: str, when: When) -> ObjectInfo:
+        """Copy an object as it was seen, with what was seen of it; fails where it has changed since."""
         if (source.size or 0) > ONE_REQUEST:
             return await self._copy_blocks(source, dst, when)
         if self._copies_later:

@@ -25,6 +25,7 @@ from azure.storage.blob import (
     ContainerClient,
     ContainerSasPermissions,
     StandardBlobTier,
+    UserDelegationKey,
     generate_blob_sas,
     generate_container_sas,
 )
@@ -32,7 +33,7 @@ from requests.adapters import HTTPAdapter
 
 from cloudcontents import redact
 from cloudcontents.config import StoreUrl
-from cloudcontents.errors import ConfigurationError
+from cloudcontents.errors import ConfigurationError, UnsupportedError
 
 from .azure_errors import failure, is_about_credentials
 from .interface import ALWAYS, When
@@ -53,6 +54,17 @@ _CONNECT, _READ, _READ_LONG = 10, 60, 600
 
 #: A connection for each thread, and some for bodies that are being read.
 _CONNECTIONS = 64
+
+#: Seconds that a server-side copy may read its source.
+_SOURCE_SECONDS = 3600
+
+#: How long a key is borrowed that signs for a token: twice what a signed request may hold.
+_LENT = timedelta(hours=2)
+
+_CANNOT_SIGN = (
+    "The server's Azure credentials cannot sign. The account's key can (AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_KEY), and so can "
+    "an identity with the role Storage Blob Delegator; a SAS and anonymous access cannot."
+)
 
 _SCOPE = "https://storage.azure.com/.default"
 _TIERS = {"hot": StandardBlobTier.HOT, "cool": StandardBlobTier.COOL, "cold": StandardBlobTier.COLD}
@@ -173,16 +185,7 @@ class AzureConnection:
         made = self._client()
         url = made.service.get_blob_client(self.container, key).url
         if made.access.key and not same_account:
-            until = datetime.now(timezone.utc) + timedelta(hours=1)
-            sas = generate_blob_sas(
-                self.account,
-                self.container,
-                key,
-                account_key=made.access.key,
-                permission=BlobSasPermissions(read=True),
-                expiry=until,
-            )
-            return {"source_url": f"{url}?{sas}"}
+            return {"source_url": f"{url}?{self.sas(key, BlobSasPermissions(read=True), _SOURCE_SECONDS)}"}
         if made.access.sas:
             return {"source_url": f"{url}?{made.access.sas}"}
         if made.token is not None:
@@ -214,6 +217,31 @@ class AzureConnection:
                 expiry=datetime.now(timezone.utc) + timedelta(hours=1),
             )
         return LakeAccess(endpoint, self.container, query, informed=informed)
+
+    def sas(self, key: str, permission: BlobSasPermissions, seconds: int, **more: Any) -> str:
+        """A shared access signature for one blob, by the account's key or, with a token, by a key that the store lends for it. Blocks.
+
+        Args:
+            key: The blob.
+            permission: What its holder may do.
+            seconds: For how long from now.
+            more: What else it says, as `generate_blob_sas` takes it.
+
+        Raises:
+            UnsupportedError: These credentials cannot sign.
+        """
+        made = self._client()
+        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        signer: dict[str, Any]
+        if made.access.key:
+            signer = {"account_key": made.access.key}
+        elif made.token is not None:
+            signer = {"user_delegation_key": made.delegation_key(until)}
+        else:
+            raise UnsupportedError(_CANNOT_SIGN)
+        if made.access.endpoint.startswith("https://"):
+            signer["protocol"] = "https"
+        return generate_blob_sas(self.account, self.container, key, permission=permission, expiry=until, **signer, **more)
 
     async def close(self) -> None:
         """End connections and threads. Safe to repeat; a later call makes new ones."""
@@ -277,11 +305,23 @@ class AzureConnection:
         return _Client(service, access, token)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Client:
     service: BlobServiceClient
     access: Access
     token: DefaultAzureCredential | None
+    # A key that the store lends, and until when.
+    lent: tuple[datetime, UserDelegationKey] | None = None
+
+    def delegation_key(self, until: datetime) -> UserDelegationKey:
+        """A key that holds until then, by a request where there is none. Blocks. Two at once ask twice, which does no harm."""
+        lent = self.lent
+        if lent is None or lent[0] < until:
+            now = datetime.now(timezone.utc)
+            # The store's clock may be behind.
+            lent = now + _LENT, self.service.get_user_delegation_key(now - timedelta(minutes=5), now + _LENT)
+            self.lent = lent
+        return lent[1]
 
     def close(self) -> None:
         self.service.close()

@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from azure.core import MatchConditions
@@ -84,6 +84,51 @@ def md5_of(info: ObjectInfo) -> bytes:
     return bytes.fromhex((info.checksum or "").partition(":")[2])
 
 
+async def stage_block(azure: AzureConnection, key: str, name: str, data: bytes) -> None:
+    """Send one block of a blob. The store compares its MD5.
+
+    Args:
+        azure: The container.
+        key: The blob.
+        name: The block's; those of all blocks of a blob are of one length.
+        data: Its bytes.
+    """
+
+    def work(container: ContainerClient) -> None:
+        container.get_blob_client(key).stage_block(name, data, length=len(data), validate_content=True, **azure.scope)
+
+    await azure.call(work, key)
+
+
+async def commit_blocks(
+    azure: AzureConnection,
+    key: str,
+    names: Sequence[str],
+    when: When,
+    size: int,
+    content_type: str | None,
+    metadata: Mapping[str, str] | None,
+    *,
+    digest: bytes = b"",
+    tier: Mapping[str, Any],
+) -> ObjectInfo:
+    """Make a blob of its blocks, in one step and with a condition; `digest` is its MD5, empty where that is not known."""
+    arguments = condition(when, key)
+
+    def work(container: ContainerClient) -> ObjectInfo:
+        reply = container.get_blob_client(key).commit_block_list(
+            [BlobBlock(name) for name in names],
+            content_settings=ContentSettings(content_type=content_type, content_md5=bytearray(digest) if digest else None),
+            metadata=written_metadata(key, metadata),
+            **arguments,
+            **azure.scope,
+            **tier,
+        )
+        return stored(key, reply, size, content_type, metadata, digest)
+
+    return await azure.call(work, key, when)
+
+
 class BlockUpload:
     """One object on its way in blocks, which nobody sees before they are committed.
 
@@ -127,10 +172,10 @@ class BlockUpload:
                         finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                         for task in finished:
                             task.result()
-                    under_way.add(asyncio.ensure_future(self._stage(self._name(), data)))
+                    under_way.add(asyncio.ensure_future(stage_block(self._azure, self._key, self._name(), data)))
             check.finish()
             if held:
-                under_way.add(asyncio.ensure_future(self._stage(self._name(), bytes(held))))
+                under_way.add(asyncio.ensure_future(stage_block(self._azure, self._key, self._name(), bytes(held))))
             await asyncio.gather(*under_way)
         except BaseException:
             for task in under_way:
@@ -164,25 +209,9 @@ class BlockUpload:
         self, when: When, size: int, content_type: str | None, metadata: Mapping[str, str] | None, digest: bytes
     ) -> ObjectInfo:
         """Make the object of its blocks, in one step and with a condition."""
-        arguments = condition(when, self._key)
-
-        def work(container: ContainerClient) -> ObjectInfo:
-            reply = container.get_blob_client(self._key).commit_block_list(
-                [BlobBlock(name) for name in self._names],
-                content_settings=ContentSettings(content_type=content_type, content_md5=bytearray(digest) if digest else None),
-                metadata=written_metadata(self._key, metadata),
-                **arguments,
-                **self._azure.write,
-            )
-            return stored(self._key, reply, size, content_type, metadata, digest)
-
-        return await self._azure.call(work, self._key, when)
-
-    async def _stage(self, name: str, data: bytes) -> None:
-        def work(container: ContainerClient) -> None:
-            container.get_blob_client(self._key).stage_block(name, data, length=len(data), validate_content=True, **self._azure.scope)
-
-        await self._azure.call(work, self._key)
+        return await commit_blocks(
+            self._azure, self._key, self._names, when, size, content_type, metadata, digest=digest, tier=self._azure.tier
+        )
 
     def _name(self) -> str:
         self._names.append(f"{self._upload}-{len(self._names):06d}")
