@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from . import inventory, keys
+from . import bucket_rules, inventory, keys
 from .backends.interface import IF_ABSENT, Backend, IfVersion
 from .bucket import Bucket, Patience
 from .errors import (
@@ -73,13 +73,14 @@ async def examine(url: str, *, opener: Callable[[], Backend] | None = None) -> R
     opener = opener or (lambda: open_backend(url))
     bucket = Bucket(opener(), patience=_PATIENCE)
     try:
-        return Report(bucket.url, await _Examination(bucket, opener).run())
+        return Report(bucket.url, await _Examination(url, bucket, opener).run())
     finally:
         await bucket.close()
 
 
 class _Examination:
-    def __init__(self, bucket: Bucket, opener: Callable[[], Backend]) -> None:
+    def __init__(self, url: str, bucket: Bucket, opener: Callable[[], Backend]) -> None:
+        self._url = url
         self._bucket = bucket
         self._opener = opener
         self._scratch = f"{_PLACE}{secrets.token_hex(8)}/"
@@ -96,6 +97,7 @@ class _Examination:
             finally:
                 await self._clean_up()
             self._findings += await inventory.take(self._bucket)
+            self._findings += await bucket_rules.look(self._url)
         return self._findings
 
     def _add(self, check: str, status: Status, said: str, advice: str | None = None, **figures: Any) -> None:
