@@ -21,6 +21,17 @@ def handlers() -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
     from .conflicts import ConflictHandler, ConflictsHandler
     from .status import StatusHandler
     from .trash import RestoreHandler, TrashEntryHandler, TrashHandler
+    from .uploads import (
+        CompleteHandler,
+        RecoveredHandler,
+        RestoreRecoveredHandler,
+        UploadEventsHandler,
+        UploadHandler,
+        UploadPartHandler,
+        UploadPartsHandler,
+        UploadsHandler,
+        UploadStatisticsHandler,
+    )
 
     return [
         (r"/cloudcontents/status", StatusHandler, {}),
@@ -32,4 +43,13 @@ def handlers() -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
         (rf"/cloudcontents/trash/{_ID}/restore", RestoreHandler, {}),
         (rf"/cloudcontents/checkpoints/{_ID}", CheckpointHandler, {}),
         (rf"/cloudcontents/checkpoints/{_ID}/content", CheckpointContentHandler, {}),
+        (r"/cloudcontents/uploads/?", UploadsHandler, {}),
+        (r"/cloudcontents/uploads/stats", UploadStatisticsHandler, {}),
+        (r"/cloudcontents/uploads/recovered", RecoveredHandler, {}),
+        (rf"/cloudcontents/uploads/recovered/{_ID}/restore", RestoreRecoveredHandler, {}),
+        (rf"/cloudcontents/uploads/{_ID}", UploadHandler, {}),
+        (rf"/cloudcontents/uploads/{_ID}/parts", UploadPartsHandler, {}),
+        (rf"/cloudcontents/uploads/{_ID}/parts/(\d{{1,9}})", UploadPartHandler, {}),
+        (rf"/cloudcontents/uploads/{_ID}/complete", CompleteHandler, {}),
+        (rf"/cloudcontents/uploads/{_ID}/events", UploadEventsHandler, {}),
     ]

@@ -507,6 +507,12 @@ class Uploads:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    async def interrupt(self, id: str, *, owner: str | None = None) -> None:
+        """Stop a request that is at work on an upload here: its client has come again. What it brought is kept."""
+        session = self._sessions.get(id)
+        if session is not None and session.is_busy and session.record.owner in (None, owner):
+            await session.stop()
+
     async def cancel(self, id: str, *, owner: str | None = None) -> None:
         """Give an upload up: all that had arrived is removed. A repeat is success.
 

@@ -70,6 +70,8 @@ class Session:
         self._rest_size = 0
         # Number of the part that comes next, where earlier ones are still on their way.
         self._ahead: int | None = None
+        # Whether the object was made already, so that the store lists no parts any more.
+        self._whole = False
         self._loaded = fresh
         self._mine = fresh
         # SHA-256 of everything so far: only while this process has seen each byte, in order.
@@ -85,6 +87,8 @@ class Session:
     @property
     def offset(self) -> int:
         """Bytes that have arrived without a gap from the start, and are in safety (but those of a stream without a durable tail)."""
+        if self._whole:
+            return self.record.size or 0
         if self._ahead is not None:
             return (self._ahead - 1) * self.record.part_size + self._rest_size
         number = plan.run(self.parts)
@@ -94,7 +98,7 @@ class Session:
     @property
     def received(self) -> int:
         """Bytes of all good parts, in whatever order they came, and of the tail."""
-        return sum(part.size for part in self.parts.values()) + self._rest_size
+        return self.offset if self._whole else sum(part.size for part in self.parts.values()) + self._rest_size
 
     @property
     def has_volatile_bytes(self) -> bool:
@@ -127,13 +131,13 @@ class Session:
             await self.begin()
         self._confirmed = self._confirmed if self._mine else {}
         self._ahead = None
+        self._whole = self.record.state == "completing" and await self._is_ours(
+            self.record.key if self.record.is_staged else self.record.path
+        )
         try:
-            listed = await self._store.list(self.record.upload)
+            listed = () if self._whole else await self._store.list(self.record.upload)
         except NotFoundError:
-            if self.record.state == "completing":
-                listed = ()
-            else:
-                raise UploadGoneError("The store has given this upload up; upload the file again.") from None
+            raise UploadGoneError("The store has given this upload up; upload the file again.") from None
         self.parts = plan.choose(listed, self._confirmed, self.record.part_size, self.record.size)
         self._rest, self._rest_size = None, await self._tail.load(plan.run(self.parts) + 1)
         self._rolling = None

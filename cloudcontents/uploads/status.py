@@ -35,6 +35,7 @@ class UploadStatus:
         protocol: What the client speaks.
         post: State of `post_upload_hook`: ``running``, ``done``, ``failed``; None where there is none.
         version: Of the file, once it is complete.
+        is_partial: Whether it is to become a piece of another upload.
     """
 
     id: str
@@ -55,6 +56,7 @@ class UploadStatus:
     protocol: str = "api"
     post: str | None = None
     version: str | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def of_session(mount: str, session: Session, expire_seconds: float) -> UploadSta
         fingerprint=record.fingerprint,
         metadata=record.metadata,
         protocol=record.protocol,
+        is_partial=record.is_partial,
     )
 
 

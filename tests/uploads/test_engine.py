@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import random
 
 import pytest
@@ -444,7 +445,7 @@ async def test_partial_uploads_are_put_together(uploads):
     data = some(2 * PART + 50)
     cuts = [0, 1000, PART + 1, len(data)]
     ids = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         begun = await uploads.start("f", last - first, is_partial=True)
         await uploads.append(begun.id, 0, pieces(data[first:last]))
         ids.append(begun.id)
