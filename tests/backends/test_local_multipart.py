@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -359,6 +361,11 @@ async def see(backend):
     except FileNotFoundError:
         return None
 
+async def check_whole(backend, parts):
+    for part in parts:
+        data = b"".join([piece async for piece in backend.read_part(UPLOAD, part)])
+        assert (len(data), sha256(data)) == (part.size, part.checksum), "a part that is not whole"
+
 async def look(backend, finished):
     before, after = (None if scenario == "create" else (b"before", {})), (OLD, MINE)
     found = await see(backend)
@@ -372,9 +379,10 @@ async def look(backend, finished):
         assert not (finished and scenario == "begin")
     else:
         assert not (found == after or (finished and scenario == "abort")), "it is still there"
-        for part in held.values():
-            data = b"".join([piece async for piece in backend.read_part(UPLOAD, part)])
-            assert (len(data), sha256(data)) == (part.size, part.checksum), "a part that is not whole"
+        await check_whole(backend, held.values())
+        # The file grows again over what was cut off.
+        await put(backend, 4, NEW)
+        await check_whole(backend, await backend.list_parts(UPLOAD))
         # Parts that were not being written are there.
         safe = {"begin": set(), "put": {1, 2}, "replace": {2}, "same": {1, 2}, "abort": {1, 2}}.get(scenario, {1})
         assert safe <= set(held), held
@@ -438,6 +446,33 @@ def test_killed_at_each_step(tmp_path, scenario, steps):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= steps, "hardly any step was found to kill at"
+
+
+async def test_a_part_has_one_writer_and_an_upload_ends_when_none_is_at_it(backend, root, upload, monkeypatch):
+    """Between all processes of the machine: the locks are the kernel's."""
+    stuck, go, real = threading.Event(), threading.Event(), os.fsync
+
+    def fsync(file):
+        if not stuck.is_set() and os.readlink(f"/proc/self/fd/{file}").endswith("/data"):
+            stuck.set()
+            assert go.wait(30)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    first = asyncio.create_task(put(backend, upload, p1=ONE))
+    assert await asyncio.to_thread(stuck.wait, 30)
+    second = asyncio.create_task(put(backend, upload, p1=TWO))
+    await put(backend, upload, p2=LAST)
+    for name in ("0000001", "lock"):
+        with open(root / PLACE / name) as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert [part.number for part in await backend.list_parts(upload)] == [2], "not whole before it is durable"
+    go.set()
+    await asyncio.gather(first, second)
+    parts = await backend.list_parts(upload)
+    assert parts[0].checksum in (sha256(ONE), sha256(TWO))
+    await backend.complete(upload, parts)
+    assert sha256((root / "d/f").read_bytes()[:SIZE]) == parts[0].checksum
 
 
 def test_two_processes_write_one_part_again_and_again(tmp_path):
