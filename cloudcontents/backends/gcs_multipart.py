@@ -12,6 +12,7 @@ that is to be of another class is composed beside its parts and then rewritten, 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -241,11 +242,14 @@ class GcsParts(PartObjects):
     async def _target_class(self, upload: Upload) -> str:
         """The class that objects are to be of; where none is configured, the one that the bucket gives to a new object."""
         if self._class is None:
-            content_type, content = multipart({"name": f"{upload.place}/class", **description(None, None)}, b"")
+            probe = f"{upload.place}/class"
+            content_type, content = multipart({"name": probe, **description(None, None)}, b"")
             arguments = {"headers": {"Content-Type": content_type}, "data": content}
             path = f"/upload/storage/v1/b/{quote(self._client.bucket, safe='')}/o"
             params = {"uploadType": "multipart", "kmsKeyName": self._kms_key, "fields": "storageClass"}
             reply = await self._call(lambda: self._client.json("POST", path, params, **arguments))
+            with contextlib.suppress(PermissionDeniedError):  # a retention policy's; it is empty
+                await self._bucket.delete(probe)
             self._class = str(reply["storageClass"])
         return self._class
 

@@ -12,7 +12,7 @@ import pytest
 from cloudcontents.backends.interface import IF_ABSENT, Backend, IfVersion
 from cloudcontents.backends.multipart import Multipart, Part, ReadParts, Upload
 from cloudcontents.backends.part_objects import PartObjects
-from cloudcontents.errors import AlreadyExistsError, ChecksumError, ConflictError, NotFoundError, PartsChangedError
+from cloudcontents.errors import AlreadyExistsError, ChecksumError, ConflictError, NotFoundError, PartsChangedError, UnavailableError
 
 from .calls import files, pages, read
 
@@ -136,6 +136,10 @@ class Parts:
         with pytest.raises(PartsChangedError):
             await finish(store, upload, [part, missing])
         assert await files(backend, "d/") == []
+        # Nothing that is there is lost by it.
+        assert [found.size for found in await store.list_parts(upload)] == [20]
+        await finish(store, upload, [part])
+        assert await read(backend, "d/big") == data
 
     async def test_a_wrong_checksum_keeps_nothing(self, backend: Backend) -> None:
         store, upload = await begin(backend)
@@ -148,6 +152,52 @@ class Parts:
         await finish(store, upload, [])
         assert await read(backend, "d/big") == b""
         assert await files(backend) == ["d/big"]
+        info = await backend.head("d/big")
+        if backend.capabilities.metadata:
+            assert (info.content_type, (info.metadata or {}).get("cc-write")) == ("text/x-big", "me")
+        if backend.capabilities.put_if_absent:
+            store, upload = await begin(backend)
+            with pytest.raises(AlreadyExistsError):
+                await finish(store, upload, [], when=IF_ABSENT)
+
+    async def test_parts_are_listed_by_number(self, backend: Backend) -> None:
+        store, upload = await begin(backend)
+        for number in (10, 2, 1):
+            data = some(upload.part_size, number)
+            await store.put_part(upload, number, data, checksum=checksum(data))
+        assert [part.number for part in await store.list_parts(upload)] == [1, 2, 10]
+        await store.abort(upload)
+
+    async def test_abort_touches_no_neighbour(self, backend: Backend) -> None:
+        data = some(20, 1)
+        others = []
+        for place in (f"{_PLACE}2", _PLACE.replace("u1", "u10"), f"{_PLACE}-x/parts"):
+            store, other = await begin(backend, place=place)
+            await store.put_part(other, 1, data, checksum=checksum(data))
+            others.append(other)
+        store, upload = await begin(backend)
+        await store.put_part(upload, 1, data, checksum=checksum(data))
+        await store.abort(upload)
+        for other in others:
+            assert [part.size for part in await store.list_parts(other)] == [20]
+            await store.abort(other)
+
+    async def test_two_who_complete_the_same_upload(self, backend: Backend, second_backend: Backend) -> None:
+        """One of them makes the object, the other one is told something or finds it made; nobody sees a part of it."""
+        store, upload = await begin(backend)
+        other = multipart(second_backend)
+        pieces = [some(upload.part_size, 1), some(9, 2)]
+        parts = [await store.put_part(upload, number, data, checksum=checksum(data)) for number, data in enumerate(pieces, 1)]
+        outcomes = await asyncio.gather(finish(store, upload, parts), finish(other, upload, parts), return_exceptions=True)
+        for outcome in outcomes:
+            assert outcome is None or isinstance(outcome, (PartsChangedError, NotFoundError, UnavailableError)), repr(outcome)
+        if None in outcomes:
+            assert await read(backend, "d/big") == b"".join(pieces)
+            assert await leftovers(backend) == []
+        else:
+            # Both stood in each other's way: then all is still there.
+            await finish(store, upload, list(await store.list_parts(upload)))
+            assert await read(backend, "d/big") == b"".join(pieces)
 
     async def test_completing_if_absent(self, backend: Backend) -> None:
         if not backend.capabilities.put_if_absent:
