@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tornado.web import RequestHandler
 from traitlets import Undefined
 from traitlets.config import Configurable
@@ -137,6 +138,8 @@ def test_code_in_the_documentation_parses(language: str, code: str) -> None:
         json.loads(code)
     elif language == "toml":
         tomllib.loads(code)
+    elif language == "yaml":
+        yaml.safe_load(code)
     else:
         assert language in ("bash", "text"), f"say what language it is: {language}"
         if language == "bash":
