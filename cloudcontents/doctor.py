@@ -20,6 +20,7 @@ from .errors import (
     AlreadyExistsError,
     BucketNotFoundError,
     CloudContentsError,
+    ConfigurationError,
     ConflictError,
     NotFoundError,
     StorageAuthError,
@@ -115,15 +116,16 @@ class _Examination:
     # --- reach and permissions ----------------------------------------------------------------------------------------------
 
     async def _reach(self) -> bool:
-        try:
-            await self._bucket.find(f"{self._scratch}nothing")
-        except (BucketNotFoundError, StorageAuthError) as error:
-            self._add("reach", "problem", error.message, "Check the bucket's name in the URL and the credentials of the store's SDK.")
-            return False
-        except CloudContentsError as error:
-            if error.retryable:
-                self._add("reach", "problem", error.message, "Check the network, a proxy, and the endpoint in the URL; then ask again.")
-                return False
+        # A store may tell a missing bucket from a missing object only in a listing.
+        for question in (lambda: self._bucket.find(f"{self._scratch}nothing"), self._list):
+            try:
+                await question()
+            except CloudContentsError as error:
+                # Who is denied something has reached the bucket.
+                if error.retryable or isinstance(error, BucketNotFoundError | StorageAuthError | ConfigurationError):
+                    advice = "Check the network, a proxy, and endpoint_url where one is set; then ask again." if error.retryable else None
+                    self._add("reach", "problem", error.message, advice)
+                    return False
         self._add("reach", "ok", "The bucket answers.")
         return True
 

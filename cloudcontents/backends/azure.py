@@ -114,7 +114,7 @@ class AzureBackend(Backend):
     async def head(self, key: str) -> ObjectInfo:
         """See `Backend.head`."""
         check_readable(key)
-        return _info(key, await self._azure.call(lambda c: c.get_blob_client(key).get_blob_properties(), key))
+        return await self._azure.call(lambda c: _info(key, c.get_blob_client(key).get_blob_properties()), key)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """See `Backend.get`. One request; two where the range is counted from the end, which Azure cannot do, or the object is empty."""
@@ -334,6 +334,8 @@ def _in_place(source: ObjectInfo, when: When) -> ObjectInfo:
 
 
 def _info(key: str, found: BlobProperties) -> ObjectInfo:
+    if found.etag is None:
+        raise KeyError("ETag")  # whatever answered, it is not the store
     # Of other kinds of blobs the store keeps an MD5 that a later write does not change.
     digest = found.content_settings.content_md5 if found.blob_type == BlobType.BLOCKBLOB else None
     return ObjectInfo(

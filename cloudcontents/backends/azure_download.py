@@ -30,7 +30,12 @@ def open_download(blob: BlobClient, key: str, *, start: int, length: int | None,
     """
     # Without a range the SDK, told that an empty blob has none, asks for it whole.
     wanted: dict[str, Any] = {"offset": start, "length": length} if start or length is not None else {}
-    return Download(taken(lambda hook: blob.download_blob(**wanted, raw_response_hook=hook, **condition)), key)
+    reply = taken(lambda hook: blob.download_blob(**wanted, raw_response_hook=hook, **condition))
+    try:
+        return Download(reply, key)
+    except BaseException:
+        reply.internal_response.close()
+        raise
 
 
 class Download:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 
+import requests
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -37,6 +40,7 @@ from cloudcontents.errors import (
 from cloudcontents.keys import show
 
 from .interface import IfAbsent, IfVersion, When
+from .sdk import CLOCK
 
 # AuthorizationFailure is not among them: it is a firewall's, or an account's that forbids this kind of request.
 _AUTH = frozenset(
@@ -62,6 +66,12 @@ def error_code(error: CloudContentsError) -> str:
     return _code(cause) if isinstance(cause, HttpResponseError) else ""
 
 
+_NO_STORE = "What answered is not Azure Blob Storage; check endpoint_url, and the proxy where there is one."
+
+#: Seconds by which a request's time may differ from the service's.
+_SKEW = 900
+
+
 def is_about_credentials(error: HttpResponseError) -> bool:
     """Whether the store refuses who is asking, rather than what is asked."""
     return _status(error) == 401 or _code(error) in _AUTH
@@ -81,6 +91,10 @@ def failure(error: Exception, key: str, when: When) -> Exception:
         return TruncatedError(f"The store broke off while sending {show(key) if key else 'its answer'}; try again.")
     if isinstance(error, HttpResponseError):
         if error.response is not None:
+            if not _is_from_azure(error):
+                return UnavailableError(_NO_STORE)
+            if is_about_credentials(error) and _is_of_another_time(_header(error, "date")):
+                return StorageAuthError(CLOCK)
             return answer(_code(error), _status(error), key, when, _retry_after(error))
         if isinstance(error, ClientAuthenticationError):
             return StorageAuthError(
@@ -89,6 +103,12 @@ def failure(error: Exception, key: str, when: When) -> Exception:
                 "container add ?anonymous=true to its URL."
             )
         return UnavailableError("The connection to the store broke; try again later.")
+    if isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, requests.exceptions.SSLError):
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return ConfigurationError("The store's certificate cannot be verified; name the file of its authority in REQUESTS_CA_BUNDLE.")
+        return UnavailableError("No secure connection can be made; check whether endpoint_url is http:// or https://, and the proxy.")
+    if isinstance(error, KeyError):
+        return UnavailableError(_NO_STORE)
     if isinstance(error, ServiceRequestError):
         return UnavailableError("The store cannot be reached; check the account's name, the network, and endpoint_url where one is set.")
     if isinstance(error, ServiceResponseError | OSError):
@@ -114,7 +134,10 @@ def answer(code: str, status: int, key: str, when: When, retry_after: float | No
     if code in _NO_CONTAINER:
         return BucketNotFoundError("The container or its account does not exist, or is being deleted; check the bucket URL.")
     if code in _AUTH or status == 401:
-        return StorageAuthError("The store rejects the server's credentials (expired, wrong, of another account, or its clock is off).")
+        return StorageAuthError(
+            "The store rejects the server's credentials (expired, wrong, or of another account); renew them, or check "
+            "AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, or the identity that is used instead of them."
+        )
     if code in _LEASED:
         return LockedError(f"{name} is leased by another program; try again when it is done.")
     if code in ("CopyIdMismatch", "PendingCopyOperation"):
@@ -167,6 +190,19 @@ def answer(code: str, status: int, key: str, when: When, retry_after: float | No
 
 def _damaged(key: str) -> ChecksumError:
     return ChecksumError(f"The bytes of {show(key)} were damaged on their way; send them again.")
+
+
+def _is_from_azure(error: HttpResponseError) -> bool:
+    # Each answer of the service has its id; what a gateway says of its own troubles is no lie of another server.
+    return _status(error) >= 500 or any(_header(error, name) for name in ("x-ms-request-id", "x-ms-error-code", "x-ms-version"))
+
+
+def _is_of_another_time(date: str) -> bool:
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return False
+    return abs((datetime.now(timezone.utc) - told).total_seconds()) > _SKEW
 
 
 def _status(error: HttpResponseError) -> int:

@@ -30,6 +30,7 @@ from cloudcontents.errors import (
 from cloudcontents.keys import show
 
 from .interface import ALWAYS, IfAbsent, IfVersion, When
+from .sdk import CLOCK
 
 _BUSY = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded", "SlowDown"})
 _KEPT = frozenset({"retentionPolicyNotMet", "objectUnderActiveHold", "RetentionPolicyNotMet", "ObjectUnderActiveHold"})
@@ -38,6 +39,10 @@ _DIGEST = re.compile(r"crc32c|md5|checksum|digest", re.IGNORECASE)
 _NAME = re.compile(r"object (?:name|length)|InvalidObjectName|KeyTooLong", re.IGNORECASE)
 _XML = re.compile(r"<(Code|Message)>([^<]*)</\1>")
 
+# How a token of a wrong time is refused.
+_CLOCK = re.compile(r"\biat\b|timeframe|not yet valid|used too early", re.IGNORECASE)
+
+_NO_STORE = "What answered is not Google Cloud Storage; check endpoint_url, and the proxy where there is one."
 _NOT_PUBLIC = "The bucket is not public; give the server credentials, and take anonymous=true out of its URL."
 
 #: What a resumable upload's session answers when the store has forgotten it.
@@ -99,16 +104,20 @@ def failure(error: Exception, key: str = "", when: When = ALWAYS, *, creating: b
             "The server has no credentials for the store. Set GOOGLE_APPLICATION_CREDENTIALS, run 'gcloud auth application-default login', "
             "or name a ?keyfile= in the bucket URL; for a public bucket add ?anonymous=true."
         )
+    if isinstance(error, auth.GoogleAuthError) and _CLOCK.search(str(error)):
+        return StorageAuthError(CLOCK)
     if isinstance(error, auth.GoogleAuthError):
         return StorageAuthError("The server's credentials cannot be renewed (expired, revoked, or of a deleted account); sign in again.")
     if isinstance(error, requests.exceptions.ChunkedEncodingError | urllib3.exceptions.ProtocolError | urllib3.exceptions.DecodeError):
         return TruncatedError(f"The store broke off while sending {_name(key)}; try again.")
     if isinstance(error, KeyError | requests.exceptions.JSONDecodeError):
-        return UnavailableError("What answered is not Google Cloud Storage; check endpoint_url, and the proxy where there is one.")
+        return UnavailableError(_NO_STORE)
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | requests.exceptions.MissingSchema):
         return ConfigurationError("endpoint_url is not an address; write for example https://storage.googleapis.com.")
     if isinstance(error, requests.exceptions.SSLError):
-        return UnavailableError("The store's certificate is not accepted; check endpoint_url and the server's certificates.")
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return ConfigurationError("The store's certificate cannot be verified; name the file of its authority in REQUESTS_CA_BUNDLE.")
+        return UnavailableError("No secure connection can be made; check whether endpoint_url is http:// or https://, and the proxy.")
     if isinstance(error, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return UnavailableError("The store did not answer in time; try again later.")
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ConnectionError):
@@ -160,6 +169,8 @@ def _answer(error: Refusal, key: str, when: When, creating: bool) -> CloudConten
 
 
 def _missing(error: Refusal, key: str, when: When) -> CloudContentsError:
+    if not error.reason and error.message.lstrip()[:1] == "<":
+        return UnavailableError(_NO_STORE)  # some web server's page
     # The JSON API calls both "notFound"; only its message tells a bucket from an object.
     object_only = error.reason == "NoSuchKey" or error.message.startswith("No such object")
     if not key or error.reason == "NoSuchBucket" or (not object_only and "bucket does not exist" in error.message):

@@ -102,7 +102,7 @@ class S3Backend(S3Multipart, S3Presign):
 
     async def head(self, key: str) -> ObjectInfo:
         """See `Backend.head`."""
-        return info_of(key, await self._call(lambda s3: s3.head_object(Key=key, **self._every), key))
+        return await self._call(lambda s3: info_of(key, s3.head_object(Key=key, **self._every)), key)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None, if_version: str | None = None) -> Reader:
         """See `Backend.get`."""
@@ -121,15 +121,22 @@ class S3Backend(S3Multipart, S3Presign):
             arguments["Range"] = f"bytes={start}-{start + length - 1 if length is not None else ''}"
         if if_version is not None:
             arguments["IfMatch"] = if_version
+
+        def work(s3: S3Client) -> tuple[Mapping[str, Any], ObjectInfo]:
+            reply = s3.get_object(**arguments)
+            whole = reply.get("ContentRange", "").rpartition("/")[2]
+            try:
+                return reply, info_of(key, {**reply, **({"ContentLength": int(whole)} if whole.isdecimal() else {})})
+            except KeyError:
+                reply["Body"].close()
+                raise
+
         try:
-            reply = await self._call(lambda s3: s3.get_object(**arguments), key, IfVersion(if_version) if if_version else ALWAYS)
+            reply, info = await self._call(work, key, IfVersion(if_version) if if_version else ALWAYS)
         except RangeError:
             if start > 0:
                 raise
             return self._empty(await self._checked_head(key, 0, if_version))
-        whole = reply.get("ContentRange", "").rpartition("/")[2]
-        size = int(whole) if whole.isdecimal() else reply["ContentLength"]
-        info = info_of(key, {**reply, "ContentLength": size})
         body = _WholeBody(reply["Body"], reply["ContentLength"])
         return SdkReader(self._threads, body, info, reply["ContentLength"], lambda error: failure(error, key, ALWAYS))
 

@@ -21,6 +21,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as BrokenConnectionError
+from botocore.parsers import ResponseParserError
 
 from cloudcontents.errors import (
     AlreadyExistsError,
@@ -46,6 +47,7 @@ from cloudcontents.errors import (
 from cloudcontents.keys import show
 
 from .interface import IfAbsent, IfVersion, When
+from .sdk import CLOCK
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 #: Codes that say that the credentials are old, or were replaced: newer ones may be at hand.
@@ -55,6 +57,9 @@ _BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "T
 _DIGEST = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch", "ChecksumMismatch"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientCapacity"})
 _REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "TemporaryRedirect"})
+
+
+_NO_STORE = "What answered is not S3; check endpoint_url, and the proxy where there is one."
 
 
 def failure(error: Exception, key: str, when: When) -> Exception:
@@ -82,6 +87,10 @@ def failure(error: Exception, key: str, when: When) -> Exception:
         return ChecksumError(f"The bytes of {show(key)} were damaged on their way; try again.")
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return ConfigurationError("The store's certificate cannot be verified; name the file of its authority in AWS_CA_BUNDLE.")
+    if isinstance(error, SSLError):
+        return UnavailableError("No secure connection can be made; check whether endpoint_url is http:// or https://, and the proxy.")
+    if isinstance(error, ResponseParserError | KeyError):
+        return UnavailableError(_NO_STORE)
     if isinstance(error, ConnectTimeoutError | EndpointConnectionError):
         return UnavailableError("The store cannot be reached; check the network, and endpoint_url where one is set.")
     if isinstance(error, ReadTimeoutError | ConnectionClosedError | HTTPClientError | BrokenConnectionError):
@@ -118,6 +127,8 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
         return PartsChangedError(f"Parts of the upload of {name} are gone or hold other bytes by now; ask which parts are held.")
     if code == "EntityTooSmall":
         return InvalidContentError(f"A part of {name} is too small: all but the last have at least 5 MiB.")
+    if status == 404 and error.operation_name == "ListObjectsV2":
+        return UnavailableError(_NO_STORE)  # a store says which bucket it does not have
     if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
         if isinstance(when, IfVersion):
             return ConflictError(f"{name} is gone; it was deleted or renamed meanwhile.")
@@ -137,7 +148,7 @@ def _answer(error: ClientError, key: str, when: When) -> CloudContentsError:
     if code in _AUTH or status == 401:
         return StorageAuthError("The store rejects the server's credentials (wrong, or of another account); renew them.")
     if code == "RequestTimeTooSkewed":
-        return StorageAuthError("This machine's clock differs from the store's by more than the store allows; set it by the network (NTP).")
+        return StorageAuthError(CLOCK)
     if code in _REGION or status == 301:
         region = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
         return BucketNotFoundError(f"The bucket is in another region; add ?region={region or '…'} to its URL.")

@@ -25,6 +25,9 @@ THREADS = 8
 FIRST_PIECE, PIECE = 1 << 16, 1 << 20
 _FAST, _SLOW = 0.1, 1.0
 
+#: What a user is told whose clock makes signatures void.
+CLOCK = "This machine's clock differs from the store's by more than the store allows; set it by the network (NTP)."
+
 #: Tries of one request among many, and seconds before the second one at most; doubled for each one after.
 _TRIES, _PAUSE = 5, 0.1
 
