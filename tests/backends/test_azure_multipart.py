@@ -8,6 +8,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock
 
+from cloudcontents.backends import azure, azure_writes
 from cloudcontents.backends.interface import ALWAYS, IF_ABSENT, IfVersion
 from cloudcontents.backends.multipart import Multipart, ReadParts
 from cloudcontents.bucket import Bucket, Patience
@@ -222,6 +223,21 @@ async def test_a_tier_is_for_the_object_and_not_for_its_private_blob(wire, conta
     assert {tier for tier, target in tiers if "/parts/blob" in target} == {None}
     assert "Cool" in {tier for tier, target in tiers if "/d/big" in target}
     await backend.close()
+
+
+async def test_what_is_too_large_for_one_copy_goes_by_blocks(wire, backend, monkeypatch):
+    monkeypatch.setattr(azure, "ONE_REQUEST", 100)
+    monkeypatch.setattr(azure_writes, "_COPIED_BLOCK", 60)
+    upload, parts, data = await sent(backend, 3)
+    await backend.put("d/big", b"theirs")
+    with pytest.raises(AlreadyExistsError):
+        await backend.complete(upload, parts, when=IF_ABSENT, **DESCRIBED)
+    wire.forget()
+    await backend.complete(upload, parts, **DESCRIBED)
+    assert wire.count("PUT", "comp=block&") == 3
+    assert await read(backend, "d/big") == data
+    assert dict((await backend.head("d/big")).metadata) == {"cc-write": "me"}
+    assert await leftovers(backend) == []
 
 
 async def test_a_container_that_is_missing(azurite, container):

@@ -283,14 +283,15 @@ async def test_a_compose_whose_result_is_wrong_is_taken_away(script, store):
         await backend.complete(upload, parts, when=IF_ABSENT, **DESCRIBED)
 
 
-async def test_a_joined_row_whose_result_is_wrong_is_not_used(script, store):
+async def test_a_joined_row_whose_result_is_wrong_comes_no_further(script, store):
     async with opened(script) as backend:
         upload, parts, _ = await sent(backend, 33)
+        store.make("d/big", b"theirs", {}, {})
         compose = store.compose
         store.compose = lambda target, told, query: compose(target, {**told, "sourceObjects": told["sourceObjects"][::-1]}, query)
         with pytest.raises(ChecksumError):
-            await backend.complete(upload, parts, when=IF_ABSENT, **DESCRIBED)
-        assert "d/big" not in store.objects
+            await backend.complete(upload, parts, **DESCRIBED)
+        assert store.objects["d/big"]["data"] == b"theirs"
 
 
 async def test_a_deletion_that_fails_is_told_and_a_repeat_ends_it(script, store):

@@ -8,6 +8,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from google.auth import impersonated_credentials
 from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials as UserCredentials
 
@@ -150,6 +151,20 @@ async def test_credentials_that_cannot_sign_say_which_can(monkeypatch, credentia
     ):
         with pytest.raises(UnsupportedError, match="service account's key can"):
             await call
+    await backend.close()
+
+
+async def test_an_impersonated_service_account_signs_by_a_request_to_iam(monkeypatch):
+    credentials = impersonated_credentials.Credentials(UserCredentials("token"), "target@project.iam.gserviceaccount.com", ["scope"])
+    asked = []
+    monkeypatch.setattr(credentials, "sign_bytes", lambda message: asked.append(message) or b"signature")
+    monkeypatch.setattr(gcs_client.google.auth, "default", lambda scopes: (credentials, "project"))
+    backend = open_backend("gs://bucket")
+    signed = await backend.sign_get("f")
+    told = dict(parse_qsl(urlsplit(signed.url).query))
+    assert told["X-Goog-Credential"].startswith("target@project.iam.gserviceaccount.com/")
+    assert told["X-Goog-Signature"] == b"signature".hex()
+    assert [text.decode() for text in asked] == [string_to_sign("GET", signed.url, {})]
     await backend.close()
 
 
