@@ -7,6 +7,7 @@ and whose completion carries the condition (a small object is read and put), and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from cloudcontents.errors import (
     UnsupportedError,
 )
 from cloudcontents.keys import show
+from cloudcontents.parallel import for_each
 
 from .body import read_whole
 from .interface import (
@@ -46,6 +48,9 @@ from .s3_presign import S3Presign
 from .s3_replies import condition, described, info_of, moment
 from .s3_small_copies import copy_small
 from .sdk import BlockingStream, SdkReader, checked, empty_reader
+
+#: Characters that XML 1.0 cannot hold, or that its readers change.
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _NO_CONDITIONAL_DELETE = "This store's conditional delete cannot be relied on; delete without a version."
 
@@ -178,16 +183,26 @@ class S3Backend(S3Multipart, S3Presign):
 
     async def delete_many(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
         """See `BulkDelete.delete_many`; at most 1,000 keys a request."""
-        refused: list[tuple[str, Exception]] = []
+        failed: list[tuple[str, Exception]] = []
         if not self._amazon:
-            refused = [(key, UnsupportedError(_NO_CONDITIONAL_DELETE)) for key, version in items if version is not None]
+            failed = [(key, UnsupportedError(_NO_CONDITIONAL_DELETE)) for key, version in items if version is not None]
             items = [(key, version) for key, version in items if version is None]
+
+        async def one(item: tuple[str, str | None]) -> None:
+            try:
+                await self.delete(item[0], if_version=item[1])
+            except CloudContentsError as error:
+                failed.append((item[0], error))
+
+        # The request is XML, which cannot hold every key; the store would refuse the other keys with it.
+        await for_each([item for item in items if _NOT_IN_XML.search(item[0])], one)
+        items = [item for item in items if not _NOT_IN_XML.search(item[0])]
         if not items:
-            return refused
+            return failed
         objects = [{"Key": key, **({"ETag": version} if version is not None else {})} for key, version in items]
         reply = await self._call(lambda s3: s3.delete_objects(Delete={"Objects": objects, "Quiet": True}, **self._every))
         versions = dict(items)
-        return refused + [
+        return failed + [
             (found["Key"], _delete_failure(found, versions.get(found["Key"])))
             for found in reply.get("Errors", ())
             if found.get("Code") != "NoSuchKey" or versions.get(found["Key"]) is not None

@@ -524,3 +524,11 @@ async def test_threads_and_connections_are_bounded(backend, proxy):
     await asyncio.gather(*(backend.put(f"k{n}", b"x") for n in range(60)))
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("cloudcontents-s3")]
     assert len(threads) <= 8
+
+
+async def test_one_key_that_xml_cannot_hold_keeps_no_other_from_being_deleted(backend):
+    odd = ["d/\uffff", "d/a\ufffeb"]
+    for key in (*odd, "d/a", "d/b"):
+        await backend.put(key, b"x")
+    assert await backend.delete_many([(key, None) for key in (*odd, "d/a", "d/b")]) == []
+    assert (await backend.list("d/")).objects == []
