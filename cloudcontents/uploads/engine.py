@@ -49,6 +49,7 @@ from .history import History, Note
 from .limits import Limits, check_metadata, check_room, checked_stream
 from .pace import Pace
 from .record import Record, Records, condition_text
+from .recovered import keep
 from .session import Session
 from .status import PartsStatus, Statistics, UploadStatus, of_note, of_session
 
@@ -579,13 +580,7 @@ class Uploads:
                 except ConflictError:
                     continue
                 count += 1
-                if self.keep_abandoned:
-                    from .recovered import keep  # what only some servers do
-
-                    await keep(mount.bucket, session)
-                    await self._end(mount, session, "recovered")
-                else:
-                    await self._end(mount, session, "expired")
+                await self._end(mount, session, "recovered" if self.keep_abandoned and await keep(session) else "expired")
             await History(mount.bucket).sweep()
         return count
 

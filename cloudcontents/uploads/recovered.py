@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from .. import keys
 from ..backends.interface import ObjectInfo
 from ..bucket import Bucket
-from ..errors import NotFoundError
+from ..errors import NotFoundError, UnsupportedError
 from .session import Session
 
 _PREFIX = keys.reserved_key("uploads", "recovered") + "/"
@@ -26,14 +26,19 @@ class Recovered:
     kept: datetime
 
 
-async def keep(bucket: Bucket, session: Session) -> None:
-    """Keep the bytes of an upload that follow one another from the start, up to the first gap. Safe to repeat."""
+async def keep(session: Session) -> bool:
+    """Keep the bytes of an upload that follow one another from the start, up to the first gap; returns whether anything was kept.
+
+    Nothing can be on a store whose parts cannot be read, where the upload was begun by a server that does not keep abandoned ones.
+    """
     await session.refresh()
-    size = session.offset
-    if not size:
-        return
-    key = f"{_PREFIX}{session.record.id}/{session.record.path}"
-    await session.write_contiguous(key)
+    if not session.offset:
+        return False
+    try:
+        await session.write_contiguous(f"{_PREFIX}{session.record.id}/{session.record.path}")
+    except UnsupportedError:
+        return False
+    return True
 
 
 class RecoveredFiles:

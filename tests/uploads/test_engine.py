@@ -53,15 +53,28 @@ async def cut(data, after, error=ConnectionError):
     raise error("the line is dead")
 
 
-@pytest.fixture(params=["memory", "file"])
-def backend(request, tmp_path):
-    name = f"up-{request.node.nodeid}" if request.param == "memory" else ""
-    return open_backend(f"memory://{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else f"file://{tmp_path}?create=true")
+@pytest.fixture(params=["memory", "file", "minio", "fake_gcs", "azurite"])
+def backend(request, tmp_path, monkeypatch):
+    if request.param == "memory":
+        return open_backend(f"memory://{random.getrandbits(64):x}")
+    if request.param == "file":
+        return open_backend(f"file://{tmp_path}?create=true")
+    server = request.getfixturevalue(request.param)
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    return open_backend(server.bucket_url(server.new_bucket()))
 
 
 @pytest.fixture
 def uploads(backend):
     return Uploads(Namespace(backend))
+
+
+@pytest.fixture
+def keeps_conditions(request):
+    """For tests of conditions at the end of an upload."""
+    if "fake_gcs" in request.node.nodeid:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="fake-gcs-server ignores generation preconditions of compose"))
 
 
 def other(uploads, **settings):
@@ -169,40 +182,42 @@ async def test_the_newest_request_takes_over_from_one_that_hangs(uploads):
 
 
 async def test_parts_by_number_in_any_order_from_two_servers(uploads):
-    data = some(5 * MIB + 3)
+    begun = await uploads.start("f", 5 * PART + 3, part_size=MIB)
+    each = begun.part_size
+    await uploads.cancel(begun.id)
+    data = some(5 * each + 3)
     begun = await uploads.start("f", len(data), part_size=MIB)
     numbers = list(range(1, 7))
     random.Random(3).shuffle(numbers)
+    parts = {number: data[(number - 1) * each : number * each] for number in numbers}
     servers = [uploads, other(uploads)]
     for number in numbers[:-1]:
-        part = data[(number - 1) * MIB : number * MIB]
-        await servers[number % 2].put_part(begun.id, number, part, hashlib.sha256(part).hexdigest())
+        await servers[number % 2].put_part(begun.id, number, parts[number], hashlib.sha256(parts[number]).hexdigest())
     state = await servers[0].resume(begun.id)
     assert list(state.needed) == [numbers[-1]]
     assert sorted(item["number"] for item in state.held) == sorted(numbers[:-1])
     with pytest.raises(IncompleteError):
         await uploads.complete(begun.id)
-    number = numbers[-1]
-    part = data[(number - 1) * MIB : number * MIB]
-    await uploads.put_part(begun.id, number, part)
-    assert await uploads.verify_part(begun.id, number, hashlib.sha256(part).hexdigest())
-    assert not await uploads.verify_part(begun.id, number, "0" * 64)
+    last = numbers[-1]
+    await uploads.put_part(begun.id, last, parts[last])
+    assert await uploads.verify_part(begun.id, last, hashlib.sha256(parts[last]).hexdigest())
+    assert not await uploads.verify_part(begun.id, last, "0" * 64)
     await uploads.complete(begun.id)
     assert await content(uploads, "f") == data
     assert await left(uploads) == []
 
 
 async def test_bad_parts(uploads):
-    begun = await uploads.start("f", 3 * MIB, part_size=MIB)
-    for number, size in [(0, MIB), (-1, MIB), (4, MIB), (10_001, MIB), (1, MIB - 1), (1, MIB + 1), (1, 0), ("1", MIB), (True, MIB)]:
+    begun = await uploads.start("f", 3 * PART, part_size=PART)
+    for number, size in [(0, PART), (-1, PART), (4, PART), (10_001, PART), (1, PART - 1), (1, PART + 1), (1, 0), ("1", PART), (True, PART)]:
         with pytest.raises(InvalidContentError):
             await uploads.put_part(begun.id, number, b"x" * size)
     with pytest.raises(ChecksumError):
-        await uploads.put_part(begun.id, 1, b"x" * MIB, "0" * 64)
+        await uploads.put_part(begun.id, 1, b"x" * PART, "0" * 64)
     assert list((await uploads.resume(begun.id)).held) == []
 
 
-async def test_nothing_is_replaced_that_nobody_saw(uploads):
+async def test_nothing_is_replaced_that_nobody_saw(uploads, keeps_conditions):
     bucket = uploads.namespace.mounts[0].bucket
     seen = await bucket.put("f", b"old")
     with pytest.raises(AlreadyExistsError):
@@ -223,7 +238,7 @@ async def test_nothing_is_replaced_that_nobody_saw(uploads):
     assert await left(uploads) == []
 
 
-async def test_a_file_that_appears_meanwhile_is_not_replaced(uploads):
+async def test_a_file_that_appears_meanwhile_is_not_replaced(uploads, keeps_conditions):
     begun = await uploads.start("f", 3)
     await uploads.append(begun.id, 0, b"new")
     await uploads.namespace.mounts[0].bucket.put("f", b"old")
@@ -337,9 +352,10 @@ async def test_what_arrived_of_an_abandoned_upload_can_be_kept(uploads):
     from cloudcontents.uploads.recovered import RecoveredFiles
 
     data = some(PART + 777)
-    begun = await uploads.start("d/f.bin", 3 * PART)
+    begun = await other(uploads, keep_abandoned=True).start("d/f.bin", 3 * PART)
     await uploads.append(begun.id, 0, pieces(data))
     assert await other(uploads, expire_seconds=0.0, keep_abandoned=True).sweep() == 1
+    assert (await uploads.status(begun.id)).state == "recovered"
     files = RecoveredFiles(uploads.namespace.mounts[0].bucket)
     (found,) = await files.list()
     assert (found.id, found.path, found.size) == (begun.id, "d/f.bin", len(data))
