@@ -138,6 +138,17 @@ async def test_what_a_signature_does_not_allow(backend, upload):
     assert (await send(signed, DATA)).status_code == 200, "the same, unaltered"
 
 
+async def test_the_length_is_bound_where_the_checksum_is_not(minio, opened):
+    backend = opened(f"s3://{minio.new_bucket()}?checksums=when_required")
+    upload = await backend.begin("f", place="", part_size=5 << 20)
+    signed = await put_part(backend, upload, 1, DATA)
+    assert {name.lower(): value for name, value in signed.headers.items()} == {"content-length": str(len(DATA))}
+    for data in (DATA + b"longer", DATA[:-1]):
+        assert (await send(signed, data, **{"Content-Length": str(len(data))})).status_code in REFUSED
+    assert list(await backend.list_parts(upload)) == []
+    assert (await send(signed, DATA)).status_code == 200
+
+
 async def test_it_expires(backend):
     await backend.put("f", DATA)
     signed = await backend.sign_get("f", expires_in=1)
