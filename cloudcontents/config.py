@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from .errors import ConfigurationError, InvalidPathError
 from .keys import clean
+from .redact import redact
 
 _SECRETS = ("secret", "password", "passwd", "token", "credential", "account_key", "access_key", "sas", "connection_string")
 
@@ -70,7 +71,7 @@ class StoreUrl:
             return True
         if value.lower() in ("false", "0", "no"):
             return False
-        raise ConfigurationError(f"Option {name!r} is true or false, not {value!r}.")
+        raise ConfigurationError(f"Option {name!r} is true or false.")
 
     def __str__(self) -> str:
         """The URL without its options: fit for logs and pages."""
@@ -89,7 +90,7 @@ def parse_url(url: str) -> StoreUrl:
         raise ConfigurationError(f"Not a bucket URL: {error}.") from None
     if not parts.scheme or "://" not in url:
         raise ConfigurationError(
-            f"{url.split('?')[0]!r} is not a bucket URL; write for example 'file:///home/me/bucket' or 's3://bucket/prefix'."
+            f"'{redact(url.split('?')[0])}' is not a bucket URL; write for example 'file:///home/me/bucket' or 's3://bucket/prefix'."
         )
     if "@" in parts.netloc:
         raise ConfigurationError("A bucket URL holds no user name or password; use the credential chain of the store's SDK.")

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 #: What stands where a secret was.
 MARK = "[redacted]"
@@ -22,8 +22,8 @@ LONGEST_NAME = 1024
 _SHORTEST_SECRET = 8
 
 # Environment variables whose values are learnt: a cloud's own, with a name that says "secret"; not those that name a file.
-_CLOUD_NAME = re.compile(r"(AWS|AZURE|GOOGLE|GCS|GCLOUD|GCP|STORAGE|MINIO|S3|CLOUDCONTENTS)_")
-_SECRET_NAME = re.compile(r"SECRET|PASSW|TOKEN|KEY|SAS|CONNECTION_STRING|CREDENTIALS")
+_CLOUD_NAME = re.compile(r"(AWS|AZURE|GOOGLE|GCS|GCLOUD|GCP|CLOUDSDK|STORAGE|MINIO|S3|IDENTITY|MSI|SYSTEM|CLOUDCONTENTS)_")
+_SECRET_NAME = re.compile(r"SECRET|PASSW|TOKEN|KEY|SAS|CONNECTION_STRING|CREDENTIALS|IDENTITY_HEADER")
 _HARMLESS_NAME = re.compile(r"(_FILE|_PATH|_URI|_URL|_NAME|_MODE|_ACCOUNT)\Z|\AGOOGLE_APPLICATION_CREDENTIALS\Z")
 
 # A text without any of these holds nothing that the patterns below look for. Lower case.
@@ -58,6 +58,10 @@ _LOGIN_TOKEN = re.compile(r"[0-9a-f]{48}\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONG_RUN = re.compile(rf"\S{{{LONGEST_NAME + 1},}}")
 
+# Where a value holds more than its secret: the password of an address (a proxy's, say), and what signs in a connection string or a SAS.
+_PASSWORD = re.compile(r"[A-Za-z][\w+.-]{0,31}://[^/\s:@]*:(.+)@")
+_SIGNER = re.compile(r"(?:^|[;&?])(?:AccountKey|SharedAccessKey|sig)=([^;&]+)", re.IGNORECASE)
+
 _registered: tuple[str, ...] = ()
 
 
@@ -78,14 +82,14 @@ def register(*secrets: str) -> None:
 
 
 def register_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Learn the secrets that the environment holds for the stores: ``AWS_SECRET_ACCESS_KEY``, ``AZURE_STORAGE_KEY`` and their like."""
-    register(
-        *(
-            value
-            for name, value in environment.items()
-            if _CLOUD_NAME.match(name) and _SECRET_NAME.search(name) and not _HARMLESS_NAME.search(name)
-        )
-    )
+    """Learn the secrets that the environment holds for the stores (``AWS_SECRET_ACCESS_KEY`` …), and the passwords in its addresses."""
+    found: list[str] = []
+    for name, value in environment.items():
+        if _CLOUD_NAME.match(name) and _SECRET_NAME.search(name) and not _HARMLESS_NAME.search(name):
+            found += (value, *_SIGNER.findall(value))
+        if password := _PASSWORD.match(value):
+            found.append(password.group(1))
+    register(*found, *map(unquote, found))
 
 
 def redact(text: str) -> str:

@@ -273,6 +273,8 @@ def _host(option: str, endpoint: str | None) -> str | None:
     parts = urlsplit(endpoint or "")
     if endpoint and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise ConfigurationError(f"{option} begins with http:// or https:// and names a host.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError(f"{option} is an address only: no credentials, no '?'.")
     return parts.hostname
 
 

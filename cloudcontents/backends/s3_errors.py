@@ -45,6 +45,7 @@ from cloudcontents.errors import (
     UnsupportedError,
 )
 from cloudcontents.keys import show
+from cloudcontents.redact import redact
 
 from .interface import IfAbsent, IfVersion, When
 from .sdk import CLOCK
@@ -80,7 +81,7 @@ def failure(error: Exception, key: str, when: When) -> Exception:
             "for a public bucket add ?anonymous=true to its URL."
         )
     if isinstance(error, ProfileNotFound):
-        return ConfigurationError(f"{error}; add it to the AWS configuration file, or name another one in ?profile=.")
+        return ConfigurationError(f"{redact(str(error))}; add it to the AWS configuration file, or name another one in ?profile=.")
     if isinstance(error, ResponseStreamingError | IncompleteReadError):
         return TruncatedError(f"The store broke off while sending {show(key) if key else 'its answer'}; try again.")
     if isinstance(error, FlexibleChecksumError):
