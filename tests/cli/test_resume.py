@@ -18,7 +18,7 @@ from cloudcontents.backends.memory import MemoryBackend
 from cloudcontents.bucket import Bucket
 from cloudcontents.registry import open_backend
 
-FILES = 300
+FILES = 200
 
 
 @pytest.fixture
