@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .notebooks import notebook, notebook_bytes
+from .notebooks import as_sent, notebook_bytes
 from .servers import Server
 
 ENTRIES = 10_000
@@ -68,7 +68,7 @@ def fetch(path: str) -> Once:
 
 def save(path: str, cells: int) -> Once:
     """A save of a notebook that is there, through the Contents API."""
-    body = json.dumps({"type": "notebook", "format": "json", "content": notebook(cells)}).encode()
+    body = json.dumps({"type": "notebook", "format": "json", "content": as_sent(cells)}).encode()
     return lambda server: timed(lambda: server.request("PUT", f"/api/contents/{path}", body))
 
 

@@ -18,6 +18,9 @@ class Figures:
     #: Requests to the store, of each operation.
     requests: list[float] = field(default_factory=list)
 
+    #: Seconds of processor time of the server, of each operation.
+    processor: list[float] = field(default_factory=list)
+
     def summary(self) -> dict[str, float | None]:
         """Medians; of the pings, which are pooled, percentiles."""
         return {
@@ -27,6 +30,7 @@ class Figures:
             "times": len(self.seconds),
             "first_byte_milliseconds": statistics.median(self.first_byte) * 1000 if self.first_byte else None,
             "requests": statistics.median(self.requests) if self.requests else None,
+            "processor_milliseconds": statistics.median(self.processor) * 1000 if self.processor else None,
             "ping_p50": percentile(self.pings, 0.50) * 1000 if self.pings else None,
             "ping_p99": percentile(self.pings, 0.99) * 1000 if self.pings else None,
             "ping_max": max(self.pings) * 1000 if self.pings else None,

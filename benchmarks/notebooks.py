@@ -32,6 +32,16 @@ def notebook_bytes(cells: int, mark: str = "") -> bytes:
     return json.dumps(notebook(cells, mark), indent=1).encode()
 
 
+def as_sent(cells: int, mark: str = "") -> dict[str, Any]:
+    """The same as JupyterLab sends it: texts whole, not in lines."""
+    found = notebook(cells, mark)
+    for cell in found["cells"]:
+        cell["source"] = "".join(cell["source"])
+        for output in cell["outputs"]:
+            output["text"] = "".join(output["text"])
+    return found
+
+
 def text_of(cells: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """What the cells say, however the lines are kept: source and output of each."""
     return [("".join(cell["source"]), "".join("".join(output["text"]) for output in cell["outputs"])) for cell in cells]

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from boto3.s3.transfer import TransferConfig
 
-from .notebooks import notebook, notebook_bytes, text_of
+from .notebooks import as_sent, notebook, notebook_bytes, text_of
 from .peer_servers import DISK, FSSPEC, MINE, MINE_FOR_GOOD, PYFS, S3CONTENTS, Side
 
 ENTRIES = 10_000
@@ -160,7 +160,7 @@ def _open_first(cells: int) -> Callable[[Side, int], None]:
     def prepare(side: Side, turn: int) -> None:
         _replace(cells)(side, turn)
         _open(cells)(side)
-        bodies = [{"type": "notebook", "format": "json", "content": notebook(cells, f"saved {turn}.{n}")} for n in range(20)]
+        bodies = [{"type": "notebook", "format": "json", "content": as_sent(cells, f"saved {turn}.{n}")} for n in range(20)]
         side.held["bodies"] = [json.dumps(body).encode() for body in bodies[: 20 if cells < 100 else 4]]
 
     return prepare
@@ -242,12 +242,8 @@ def _big(gib: float) -> Callable[[Side, int], None]:
         with path.open("wb") as file:
             for number in range(int(gib * 1024)):
                 file.write(number.to_bytes(8, "big") + piece[8:])
-        side.client.upload_file(
-            str(path),
-            side.bucket,
-            "big/big.bin",
-            Config=boto3.s3.transfer.TransferConfig(multipart_chunksize=64 * 2**20, max_concurrency=4),
-        )
+        parts = TransferConfig(multipart_chunksize=64 * 2**20, max_concurrency=4)
+        side.client.upload_file(str(path), side.bucket, "big/big.bin", Config=parts)
         path.unlink()
         side.click("big")
 

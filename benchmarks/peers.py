@@ -13,10 +13,12 @@ import time
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from .figures import Figures
 from .peer_rows import Row, UnverifiedError, rows
 from .peer_servers import MINE, MINE_FOR_GOOD, Side, sides
+from .precedence import share
 from .servers import RefusedError
 from .wire import Rig
 
@@ -42,6 +44,7 @@ def measure(row: Row, side: Side, turn: int, figures: Figures) -> None:
     side.server.reset_peak()
     assert side.pings is not None
     took: list[float] = []
+    used = side.server.processor()
     try:
         with side.pings:
             for _ in range(row.repeats):
@@ -50,11 +53,13 @@ def measure(row: Row, side: Side, turn: int, figures: Figures) -> None:
                 took.append(time.perf_counter() - begun)
     except (KeyError, TypeError) as error:
         raise UnverifiedError(f"an answer without {error}") from error
+    used = side.server.processor() - used
     memory = side.server.memory("VmHWM") - at_rest
     requests = side.wire.count() / row.repeats if side.wire is not None else None
     row.verify(side)
     figures.seconds += took
     figures.memory.append(memory)
+    figures.processor.append(used / row.repeats)
     figures.pings += side.pings.seconds
     if requests is not None:
         figures.requests.append(requests)
@@ -112,9 +117,16 @@ def _cell(found: dict[str, float | None] | None, failure: str | None, notes: lis
     parts = [f"**{time_}**"]
     if found["requests"] is not None:
         parts.append(f"{found['requests']:,.4g} req")
+    parts.append(f"{found['processor_milliseconds'] or 0:,.0f} ms CPU")
     parts.append(f"+{found['peak_mib'] or 0:,.0f} MiB")
     parts.append(f"{found['ping_max'] or 0:,.0f} ms")
     return " · ".join(parts)
+
+
+def _minio(rig: Rig) -> Any:
+    minio = rig.server("minio")
+    share(minio.pid)
+    return minio
 
 
 def run(rounds: int, only: str, gib: float, to: Path | None) -> None:
@@ -126,7 +138,7 @@ def run(rounds: int, only: str, gib: float, to: Path | None) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="benchmarks-") as directory,
         Rig(Path(directory, "logs")) as rig,
-        sides(rig.server("minio"), Path(directory), wanted) as started,
+        sides(_minio(rig), Path(directory), wanted) as started,
     ):
         for row in chosen:
             compare(row, [side for side in started if side.name in row.who], rounds, figures[row.name], failures[row.name])

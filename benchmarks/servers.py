@@ -125,7 +125,7 @@ class Server:
         content = self.request(method, path, None if body is None else json.dumps(body).encode())
         return json.loads(content) if content else None
 
-    # --- memory, of the process that serves ---------------------------------------------------------------------------------
+    # --- memory and processor time, of the process that serves ----------------------------------------------------------
 
     def memory(self, what: str = "VmRSS") -> float:
         """MiB that it has in memory; ``VmHWM``: at most, since `reset_peak`."""
@@ -133,6 +133,11 @@ class Server:
             if line.startswith(f"{what}:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError(f"no {what} in /proc")
+
+    def processor(self) -> float:
+        """Seconds of processor time that it has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def reset_peak(self) -> None:
         """Begin to look for the peak anew."""

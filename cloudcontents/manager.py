@@ -27,6 +27,7 @@ from .errors import (
 from .models import Model
 from .namespace import COMPANIONS, Location, holds_buckets
 from .naming import copy_name, free_names
+from .parallel import both
 from .reads import ManagerReads
 from .saves import Precondition
 from .uploads.chunks import LAST
@@ -75,9 +76,9 @@ class CloudContentsManager(ManagerReads):
         if kind == "directory":
             return await self._save_directory(location)
         self._refuse_as_file(location)
-        data, problem = await self._content_bytes(location, model, kind)
+        data, problem, node = await self._content_bytes(model, kind)
         condition = await self._saves.precondition(location, model)
-        info = await self._write(location, data, condition, kind, model)
+        info, _ = await both(self._write(location, data, condition, kind, model), self._sign(node, location))
         if problem is not None:
             self.validate_notebook_model(model, problem)
         if kind == "notebook" and condition.base is None:
@@ -102,14 +103,22 @@ class CloudContentsManager(ManagerReads):
         self.emit(data={"action": "save", "path": location.api})
         return model
 
-    async def _content_bytes(self, location: Location, model: Model, kind: str) -> tuple[bytes, dict[str, Any] | None]:
-        """The bytes to store, and what validation found where it is a notebook."""
+    async def _content_bytes(self, model: Model, kind: str) -> tuple[bytes, dict[str, Any] | None, Any]:
+        """The bytes to store, and, of a notebook, what validation found, and the notebook to be signed."""
         if kind == "file":
-            return await self._offload.run(models.file_bytes, model["content"], model.get("format")), None
+            return await self._offload.run(models.file_bytes, model["content"], model.get("format")), None, None
         problem: dict[str, Any] = {}
         node, data = await self._offload.run(models.notebook_bytes, model["content"], problem)
-        await self._trust.run(self._check_and_sign, node, location.api)
-        return data, problem
+        return data, problem, node
+
+    async def _sign(self, node: Any, location: Location) -> None:
+        """Sign a notebook. That it could not be done is no reason to say that a save failed: its outputs are not trusted then."""
+        if node is None:
+            return
+        try:
+            await self._trust.run(self._check_and_sign, node, location.api)
+        except Exception:
+            self.log.exception("No signature of %s", keys.show(location.api))
 
     async def _write(self, location: Location, data: bytes, condition: Precondition, kind: str, model: Model) -> ObjectInfo:
         if condition.base is None:
@@ -201,7 +210,8 @@ class CloudContentsManager(ManagerReads):
                 content, format = models.empty_content(kind)
                 model = {"type": kind, "content": content, "format": format}
                 self.run_pre_save_hooks(model=model, path=target.api)
-                data, _ = await self._content_bytes(target, model, kind)
+                data, _, node = await self._content_bytes(model, kind)
+                await self._sign(node, target)
                 info = await target.bucket.put(
                     target.path,
                     data,

@@ -20,6 +20,7 @@ from . import keys
 from .backends.interface import ObjectInfo
 from .errors import InvalidContentError, WrongTypeError
 from .lookup import Entry, Listing
+from .notebook_text import notebook_text
 
 Model = dict[str, Any]
 
@@ -132,7 +133,7 @@ def notebook_bytes(content: Any, validation_error: dict[str, Any]) -> tuple[Any,
         raise InvalidContentError("The content has no format number (nbformat), so it is no notebook; nothing was saved.")
     try:
         node = nbformat.from_dict(content)
-        text = nbformat.writes(node, version=nbformat.NO_CONVERT, capture_validation_error=validation_error)
+        text = notebook_text(node, validation_error)
         return node, (text if text.endswith("\n") else text + "\n").encode("utf-8")
     except Exception as error:  # as above
         raise InvalidContentError(f"This cannot be written as a notebook: {_first_line(error)}; nothing was saved.") from error

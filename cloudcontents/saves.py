@@ -14,6 +14,9 @@ from .models import SAVED_BY, SHA256, digest, whole_seconds
 from .namespace import Location
 from .offload import Offload
 
+#: Bytes that are hashed sooner than a thread could be asked to.
+_SMALL = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
@@ -87,7 +90,7 @@ class Saves:
         """What is stored beside the content: its SHA-256, where the store keeps such things for free, and who saved it."""
         found: dict[str, str] = {}
         if data is not None and location.bucket.capabilities.metadata:
-            found[SHA256] = await self._offload.run(digest, data)
+            found[SHA256] = digest(data) if len(data) <= _SMALL else await self._offload.run(digest, data)
         name = bases.user_name()
         if name is not None and name.isascii() and name.isprintable():
             found[SAVED_BY] = name[:200]

@@ -162,6 +162,27 @@ class SdkReader(Reader):
                 self._stream.close()
 
 
+class HeldReader(Reader):
+    """A reader of bytes that came with the reply: small ones do, and reading them costs no further turn of a thread.
+
+    Args:
+        info: The object's info.
+        data: What it yields.
+    """
+
+    def __init__(self, info: ObjectInfo, data: bytes) -> None:
+        self.info = info
+        self.length = len(data)
+        self._data = data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._data:
+            yield self._data
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
+
+
 class EmptyStream:
     """The bytes of an empty object, or of an empty range."""
 
