@@ -112,7 +112,7 @@ class Store:
         sources = []
         for source in told["sourceObjects"]:
             assert source["generation"] == source["objectPreconditions"]["ifGenerationMatch"]
-            sources.append(self.find(source["name"], source["generation"]))
+            sources.append(self.find(source["name"], match=source["generation"]))
         classes = {source["storageClass"] for source in sources}
         assert len(classes) == 1
         self.composed.append(name)
