@@ -11,7 +11,7 @@ RUN := .cloudcontents-run
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help run rig test test-long check docs build format clean
+.PHONY: help run rig test test-long test-live capabilities check docs build format clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -32,6 +32,16 @@ test-long: $(VENV)/.for-test ## Run the tests that take minutes each
 	@.ci/chromium
 	@PYTHONPATH=tests $(BIN)/python -m rig install
 	.ci/test long
+
+test-live: $(VENV)/.for-test ## Run the suites on real accounts (docs/live.md says how)
+	$(BIN)/python -m pytest tests/live/suites.py $(ARGS)
+
+capabilities: $(VENV)/.for-test ## Run the conformance suite and write docs/capabilities.md
+	@PYTHONPATH=tests $(BIN)/python -m rig install
+	@mkdir -p test-results
+	$(BIN)/python -m pytest -q tests/backends -k '(TestMemory or TestLocal or TestMinio or TestMoto or TestGcs or TestAzurite) and not Manager' \
+	    --cloudcontents-report=test-results/capabilities.json
+	$(BIN)/python tests/docs/capabilities.py test-results/capabilities.json > docs/capabilities.md
 
 check: $(VENV)/.for-check ## Format, lint, strict types, docs build
 	$(BIN)/ruff format --check
