@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from azure.core import MatchConditions
@@ -19,7 +18,7 @@ from cloudcontents.parallel import for_each
 
 from .azure_client import AzureConnection, patient
 from .azure_names import written_metadata
-from .body import BodyCheck
+from .body import BodyCheck, send_parts
 from .interface import IfAbsent, IfVersion, ObjectInfo, SizedStream, When
 
 #: Bytes of a block, where those of one size suffice.
@@ -31,9 +30,6 @@ MOST_BYTES = _MOST_BLOCKS * 4_000 * 2**20
 
 #: Bytes of one block that the store copies by itself.
 _COPIED_BLOCK = 256 * 2**20
-
-#: Blocks of one upload on their way at once.
-_WIDTH = 4
 
 _PLAIN_VERSION = re.compile(r"[\x21\x23-\x7e]{1,256}\Z")
 
@@ -155,33 +151,18 @@ class BlockUpload:
         """
         size = max(BLOCK, math.ceil(body.size / _MOST_BLOCKS))
         whole = hashlib.md5(usedforsecurity=False)
-        under_way: set[asyncio.Task[None]] = set()
 
         def update(piece: bytes) -> None:
             check.update(piece)
             whole.update(piece)
 
-        try:
-            held = bytearray()
+        async def checked() -> AsyncIterator[bytes]:
             async for piece in body.chunks:
                 await self._azure.threads.run(lambda: update(piece))  # noqa: B023 - awaited at once
-                held += piece
-                while len(held) >= size:
-                    data, held = bytes(held[:size]), held[size:]
-                    if len(under_way) >= _WIDTH:
-                        finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                        for task in finished:
-                            task.result()
-                    under_way.add(asyncio.ensure_future(stage_block(self._azure, self._key, self._name(), data)))
+                yield piece
             check.finish()
-            if held:
-                under_way.add(asyncio.ensure_future(stage_block(self._azure, self._key, self._name(), bytes(held))))
-            await asyncio.gather(*under_way)
-        except BaseException:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-            raise
+
+        await send_parts(checked(), size, lambda _, data: stage_block(self._azure, self._key, self._name(), data))
         return whole.digest()
 
     async def copy(self, source: str, size: int) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from cloudcontents.errors import ChecksumError, TruncatedError, UnsupportedError
 
 from .interface import Body
+
+T = TypeVar("T")
+
+#: Parts of one body on their way at once: with the one that is being filled, all that is in memory of it.
+_WIDTH = 4
 
 _HASH_INLINE = 1 << 16
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -96,6 +104,51 @@ async def read_whole(body: Body, checksum: str | None = None) -> tuple[bytes, st
         await _update(check, piece)
         pieces.append(piece)
     return b"".join(pieces), check.finish()
+
+
+async def send_parts(chunks: AsyncIterator[bytes], size: int, send: Callable[[int, bytes], Awaitable[T]]) -> list[T]:
+    """Cut a stream into parts of one size, the last one shorter, and send a few at once; no more of it is in memory.
+
+    Args:
+        chunks: The stream.
+        size: Bytes of a part.
+        send: Sends a part, given its number from 1 and its bytes.
+
+    Returns:
+        What `send` returned, in no order.
+    """
+    done: list[T] = []
+    under_way: set[asyncio.Future[T]] = set()
+    number = 0
+    try:
+        async with contextlib.aclosing(_cut(chunks, size)) as parts:
+            async for data in parts:
+                number += 1
+                under_way.add(asyncio.ensure_future(send(number, data)))
+                del data
+                if len(under_way) == _WIDTH:  # room for the next part, before it is read
+                    finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    done += [task.result() for task in finished]
+        done += await asyncio.gather(*under_way)
+    except BaseException:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        raise
+    return done
+
+
+async def _cut(chunks: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
+    held = bytearray()
+    async for piece in chunks:
+        held += piece
+        while len(held) >= size:
+            part = bytes(memoryview(held)[:size])
+            del held[:size]
+            yield part
+            del part
+    if held:
+        yield bytes(held)
 
 
 async def _update(check: BodyCheck, piece: bytes) -> None:

@@ -236,7 +236,8 @@ class GcsBackend(Backend):
             held += piece
             # The last chunk waits for the stream's end.
             while len(held) > CHUNK:
-                chunk, held = bytes(held[:CHUNK]), held[CHUNK:]
+                chunk = bytes(memoryview(held)[:CHUNK])
+                del held[:CHUNK]
                 yield chunk
         check.finish()
         yield bytes(held)

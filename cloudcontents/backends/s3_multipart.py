@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from cloudcontents.errors import AlreadyExistsError, CloudContentsError, ConflictError, NotFoundError, UnavailableError
 from cloudcontents.keys import show
 
-from .body import BodyCheck
+from .body import BodyCheck, send_parts
 from .interface import ALWAYS, Backend, IfVersion, ObjectInfo, SizedStream, When
 from .multipart import Part, PartRules, Upload
 from .s3_client import S3Client, S3Connection
@@ -33,8 +34,6 @@ PART = 8 * 2**20
 
 _MOST_PARTS = 9_500
 _PAGE = 1000
-#: Parts of one object on their way at once.
-_WIDTH = 4
 _ABORTS = 3
 
 
@@ -146,31 +145,14 @@ class S3Multipart(Backend):
         size = max(PART, math.ceil(body.size / _MOST_PARTS))
         check = BodyCheck(body.size, checksum, hashed=checksum is not None)
 
+        async def checked() -> AsyncIterator[bytes]:
+            async for piece in body.chunks:
+                await self._store.threads.run(lambda: check.update(piece))  # noqa: B023 - awaited at once
+                yield piece
+            check.finish()
+
         async def send(upload: Upload) -> list[Part]:
-            done: list[Part] = []
-            under_way: set[asyncio.Task[Part]] = set()
-            try:
-                number, held = 0, bytearray()
-                async for piece in body.chunks:
-                    await self._store.threads.run(lambda: check.update(piece))  # noqa: B023 - awaited at once
-                    held += piece
-                    while len(held) >= size:
-                        number += 1
-                        data, held = bytes(held[:size]), held[size:]
-                        if len(under_way) >= _WIDTH:
-                            finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                            done += [task.result() for task in finished]
-                        under_way.add(asyncio.ensure_future(self._persist_part(upload, number, data)))
-                check.finish()
-                if held:
-                    under_way.add(asyncio.ensure_future(self._persist_part(upload, number + 1, bytes(held))))
-                done += await asyncio.gather(*under_way)
-            except BaseException:
-                for task in under_way:
-                    task.cancel()
-                await asyncio.gather(*under_way, return_exceptions=True)
-                raise
-            return done
+            return await send_parts(checked(), size, lambda number, data: self._persist_part(upload, number, data))
 
         return await self._in_one_go(key, when, content_type, metadata, body.size, send, self._part_check)
 
@@ -251,7 +233,9 @@ class S3Multipart(Backend):
 
     async def _put_part(self, upload: Upload, number: int, data: bytes, checksum: str | None) -> Part:
         def work(s3: S3Client) -> Any:
-            return s3.upload_part(**self._of(upload), PartNumber=number, Body=data, **self._proof(data, checksum))
+            # As a file: of bytes the SDK would make one more copy, to send it with the headers.
+            body = io.BytesIO(data)
+            return s3.upload_part(**self._of(upload), PartNumber=number, Body=body, **self._proof(data, checksum))
 
         return _part(number, len(data), await self._store.call(work, upload.key))
 

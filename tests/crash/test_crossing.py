@@ -298,11 +298,10 @@ def test_a_move_around_all_stores_holds_little(outside, jupyter, tmp_path, files
         assert session.rename(f"{here}/warm.txt", f"{there}/warm.txt").status == 200
     digests = {name: write_random(disk / "big" / name, size // files) for name in (f"{n}.bin" for n in range(files))}
     wanted = {f"big/{name}": size // files for name in digests}
-    idle = memory(server, "VmRSS")
     peaks = {}
     for here, there in itertools.pairwise(way):
         forget_peak(server)
-        started = time.monotonic()
+        idle, started = memory(server, "VmRSS"), time.monotonic()
         answer = session.rename(f"{here}/big", f"{there}/big")
         assert answer.status == 200, answer.body
         took, peaks[there] = time.monotonic() - started, memory(server, "VmHWM") - idle
