@@ -21,6 +21,7 @@ from cloudcontents import CloudContentsManager
 from cloudcontents.checkpoints import BucketCheckpoints
 from cloudcontents.extension import CloudContentsExtension
 from cloudcontents.handlers import handlers
+from cloudcontents.uploads.settings import UploadSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,7 +41,8 @@ def settings() -> list[tuple[type[Configurable], str, Any]]:
             # ExtensionApp gives each extension these three; they say nothing of ours.
             if owner is not CloudContentsExtension or name not in ("static_paths", "template_paths", "settings"):
                 found.append((owner, name, trait))
-    return found
+    uploads = sorted(UploadSettings.class_own_traits(config=True).items())
+    return [*found, *((CloudContentsManager, name, trait) for name, trait in uploads)]
 
 
 def section(page: str, title: str) -> str:
@@ -58,7 +60,7 @@ def routes() -> list[str]:
     table = [*handlers(), (r"/files(?P<path>.*)", CloudContentsManager().files_handler_class, {})]
     for pattern, handler, *_ in table:
         route = re.sub(r"\(\?P<path>.*\)$", "/<path>", pattern)
-        route = route.replace("([^/]+)", "<id>")
+        route = route.replace("([^/]+)", "<id>").replace(r"(\d{1,9})", "<number>").removesuffix("/?")
         for verb in RequestHandler.SUPPORTED_METHODS:
             method = getattr(handler, verb.lower())
             if method is not getattr(RequestHandler, verb.lower()) and verb != "OPTIONS":
