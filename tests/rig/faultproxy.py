@@ -95,14 +95,15 @@ class FaultProxy:
         share: float = 1.0,
         times: int | None = None,
         credential: str | None = None,
+        after: int = 0,
     ) -> None:
         """Answer with this status and the store's kind of error body; the server is not asked. A 200 has the error body too.
 
         `code` is the store's name of the error (`SlowDown`, `ExpiredToken`), by default the usual one of this status; `message` its words.
         With `done` the server is asked, and does what it should, before it is answered so. With `credential` only requests are struck
-        whose head holds that text: the id of an access key, a token, a signature.
+        whose head holds that text: the id of an access key, a token, a signature; `after` so many of them went free.
         """
-        self._add(Answer(status, code, headers or {}, done, message), Which(method, path, nth, share, times, credential))
+        self._add(Answer(status, code, headers or {}, done, message), Which(method, path, nth, share, times, credential, after=after))
 
     def lose_reply(
         self, *, method: str | None = None, path: str = "", nth: int | None = None, share: float = 1.0, times: int | None = None

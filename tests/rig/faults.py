@@ -129,6 +129,7 @@ class Which:
         share: How many of those, 0 to 1, by the proxy's seed.
         times: At most so many in all; None for no limit.
         credential: Only those whose head holds this text as it came: an access key's id, a token, a signature.
+        after: So many of those go free first.
     """
 
     method: str | None = None
@@ -137,6 +138,7 @@ class Which:
     share: float = 1.0
     times: int | None = None
     credential: str | None = None
+    after: int = 0
     dice: random.Random = field(default_factory=random.Random)
     _seen: int = 0
     _struck: int = 0
@@ -148,6 +150,8 @@ class Which:
         if self.credential is not None and self.credential.encode() not in raw:
             return False
         self._seen += 1
+        if self._seen <= self.after:
+            return False
         chosen = (self.nth is None or self._seen == self.nth) and self.dice.random() < self.share
         if not chosen or (self.times is not None and self._struck >= self.times):
             return False
