@@ -20,7 +20,9 @@ from .sides import BucketSide
 
 def add(commands: Any) -> None:
     """Add the commands to the command line."""
-    parser = commands.add_parser("ls", help="list a directory of a bucket", description="List what a bucket's directory holds; s3:// and its like: the buckets.")
+    parser = commands.add_parser(
+        "ls", help="list a directory of a bucket", description="List what a bucket's directory holds; s3:// and its like: the buckets."
+    )
     parser.add_argument("-l", "--long", action="store_true", help="with size in bytes and time of the last change (UTC)")
     parser.add_argument("-R", "--recursive", action="store_true", help="with all below it")
     parser.add_argument("url", metavar="URL")
