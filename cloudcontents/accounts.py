@@ -69,6 +69,7 @@ class BucketTree(Tree):
             await super().remove_dir(path, companions=companions)
             return
         await self._account.delete_bucket(self._name)
+        self.bucket.reached = False
         self.wrote("")
 
     async def rename_bucket(self, target: BucketTree) -> None:

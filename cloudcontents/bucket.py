@@ -95,6 +95,8 @@ class Bucket:
     def __init__(self, backend: Backend, *, patience: Patience | None = None, known: bool = True) -> None:
         self.backend = backend
         self.known = known
+        #: Whether the store has answered for this bucket, and not said since that there is none.
+        self.reached = False
         self.patience = patience or Patience()
         self._scheme = backend.url.split(":", 1)[0]
 
@@ -475,6 +477,7 @@ class Bucket:
                 result = await call()
         except BucketNotFoundError as error:
             outcome = error.code
+            self.reached = False
             if self.known:
                 raise
             raise NotFoundError("There is no such bucket, or this server may not see it.") from error
@@ -486,6 +489,7 @@ class Bucket:
             raise
         else:
             outcome = "ok"
+            self.reached = True
             return result
         finally:
             metrics.REQUESTS.labels(self._scheme, operation, outcome).inc()

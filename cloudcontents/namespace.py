@@ -96,8 +96,8 @@ class Namespace:
 
     @property
     def mounts(self) -> Sequence[Mount]:
-        """The configured ones by name, the root first, and after them the buckets of accounts that were asked for."""
-        return [*self._configured, *(mount for opened in self._accounts.values() for mount in opened)]
+        """The configured ones by name, the root first, and after them the buckets of accounts that were asked for and found."""
+        return [*self._configured, *(mount for opened in self._accounts.values() for mount in opened if mount.bucket.reached)]
 
     def resolve(self, path: str) -> Location:
         """Where an API path leads: the mount of the longest name that it lies in. No request is made.
@@ -132,7 +132,7 @@ class Namespace:
 
     async def close(self) -> None:
         """Free every mount's clients and threads. Safe to repeat; a later call opens them again."""
-        for mount in self.mounts:
+        for mount in [*self._configured, *(mount for opened in self._accounts.values() for mount in opened)]:
             await mount.bucket.close()
 
 

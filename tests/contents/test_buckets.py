@@ -172,6 +172,7 @@ async def test_a_bucket_that_is_not_there_is_a_missing_directory(manager_of, acc
         assert (await refused(work)).status_code == 404
     assert not await manager.dir_exists("no")
     assert not await manager.exists("no")
+    assert [mount.name for mount in manager.namespace.mounts] == [""]
     assert await manager.dir_exists("a")
     await manager.save(text(), "a/f.txt")
     assert (await refused(manager.rename("a/f.txt", "no/f.txt"))).status_code == 404
@@ -222,6 +223,7 @@ async def test_buckets_are_made_and_removed_only_where_configured(manager_of, ac
     await manager.rename(made["path"], "named")
     assert account.names == ["a", "new", "named"]
     await manager.delete("named")
+    assert "named" not in [mount.name for mount in manager.namespace.mounts]
     await manager.save(text(), "new/f.txt")
     for work in (manager.delete("new"), manager.rename("new", "other")):
         assert (await refused(work)).status_code == 400
@@ -256,6 +258,7 @@ async def test_a_forbidden_bucket_shows_and_hinders_none(manager_of, account):
     assert await names(manager) == ["a", "shut"]
     assert await manager.dir_exists("shut")
     assert (await refused(manager.get("shut"))).status_code == 403
+    assert [mount.name for mount in manager.namespace.mounts] == ["", "a"]
     assert await names(manager, "a") == ["f.txt"]
 
 
@@ -294,7 +297,8 @@ def test_as_many_buckets_are_open_as_are_used(account):
     assert spaces.resolve("b0/x").mount is first
     for number in range(accounts.OPEN):
         spaces.resolve(f"b{number + 1}")
-    assert len(spaces.mounts) == 1 + accounts.OPEN
+    assert spaces.resolve(f"b{accounts.OPEN}").mount is spaces.resolve(f"b{accounts.OPEN}/x").mount
+    assert [mount.name for mount in spaces.mounts] == [""]
     assert spaces.resolve("b0").mount is not first
 
 
