@@ -131,6 +131,8 @@ class Lookup:
     async def open_any(self, path: str) -> Reader | Listing:
         """Open whatever is there: a directory's listing, or a reader of the file. The directory wins; two requests in parallel.
 
+        One of them where the path was just served as the one or the other.
+
         Raises:
             NotFoundError: Neither is there.
         """
@@ -139,6 +141,9 @@ class Lookup:
         if self.was(path) == "file":
             with contextlib.suppress(NotFoundError):
                 return await self.open(path)
+        if self.was(path) == "directory":
+            with contextlib.suppress(NotFoundError):
+                return await self._shared_listing(path)
 
         async def reader() -> Reader | None:
             try:

@@ -22,6 +22,9 @@ from .models import Model
 from .namespace import Location
 from .settings import ManagerSettings
 
+#: Bytes of a notebook that are read sooner than another thread could be asked to.
+_SMALL = 256 * 1024
+
 
 class ManagerReads(ManagerSettings):
     """The reading verbs of `CloudContentsManager`."""
@@ -241,14 +244,27 @@ class ManagerReads(ManagerSettings):
             data = b"".join([piece async for piece in reader])
         if model["type"] == "notebook":
             problem: dict[str, Any] = {}
-            node = await self._offload.run(models.read_notebook, path, data, problem)
-            await self._trust.run(self._mark_trusted, node, path)
-            model["content"], model["format"] = node, "json"
+            model["content"], model["format"] = await self._trusted_notebook(path, data, problem), "json"
             self.validate_notebook_model(model, problem)
         else:
             model["content"], model["format"] = await self._offload.run(models.read_text, path, data, format)
             if model["mimetype"] is None:
                 model["mimetype"] = "text/plain" if model["format"] == "text" else "application/octet-stream"
+
+    async def _trusted_notebook(self, path: str, data: bytes, problem: dict[str, Any]) -> Any:
+        """A notebook with its trusted cells marked."""
+        if len(data) > _SMALL:
+            node = await self._offload.run(models.read_notebook, path, data, problem)
+            await self._trust.run(self._mark_trusted, node, path)
+            return node
+        nodes: list[Any] = []
+
+        def work() -> None:
+            nodes.append(models.read_notebook(path, data, problem))
+            self._mark_trusted(nodes[-1], path)
+
+        await self._trust.run(work)
+        return nodes[-1]
 
     # --- trust ------------------------------------------------------------------------------------------------
 

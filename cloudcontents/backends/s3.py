@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from cloudcontents.config import StoreUrl
 from cloudcontents.errors import (
@@ -47,7 +47,7 @@ from .s3_multipart import PART, S3Multipart, base64_of
 from .s3_presign import S3Presign
 from .s3_replies import condition, described, info_of, moment
 from .s3_small_copies import copy_small
-from .sdk import BlockingStream, SdkReader, checked, empty_reader
+from .sdk import FIRST_PIECE, BlockingStream, HeldReader, SdkReader, checked, empty_reader
 
 #: Characters that XML 1.0 cannot hold, or that its readers change.
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -127,21 +127,24 @@ class S3Backend(S3Multipart, S3Presign):
         if if_version is not None:
             arguments["IfMatch"] = if_version
 
-        def work(s3: S3Client) -> tuple[Mapping[str, Any], ObjectInfo]:
+        def work(s3: S3Client) -> tuple[Mapping[str, Any], ObjectInfo, bytes | None]:
             reply = s3.get_object(**arguments)
             whole = reply.get("ContentRange", "").rpartition("/")[2]
             try:
-                return reply, info_of(key, {**reply, **({"ContentLength": int(whole)} if whole.isdecimal() else {})})
+                info = info_of(key, {**reply, **({"ContentLength": int(whole)} if whole.isdecimal() else {})})
             except KeyError:
                 reply["Body"].close()
                 raise
+            return reply, info, reply["Body"].read() if reply["ContentLength"] <= FIRST_PIECE else None
 
         try:
-            reply, info = await self._call(work, key, IfVersion(if_version) if if_version else ALWAYS)
+            reply, info, data = await self._call(work, key, IfVersion(if_version) if if_version else ALWAYS)
         except RangeError:
             if start > 0:
                 raise
             return self._empty(await self._checked_head(key, 0, if_version))
+        if data is not None:
+            return HeldReader(info, data)
         body = _WholeBody(reply["Body"], reply["ContentLength"])
         return SdkReader(self._threads, body, info, reply["ContentLength"], lambda error: failure(error, key, ALWAYS))
 
@@ -170,7 +173,17 @@ class S3Backend(S3Multipart, S3Presign):
         arguments = {**self._every, "Key": key, "Body": data, **described(content_type, metadata), **self._store.write, **condition(when)}
         if checksum is not None or self._store.check:
             arguments["ChecksumSHA256"] = base64_of(digest)
-        reply = await self._call(lambda s3: s3.put_object(**arguments), key, when)
+
+        def work(s3: S3Client) -> tuple[Mapping[str, Any], ObjectInfo | None]:
+            reply = s3.put_object(**arguments)
+            try:
+                return reply, info_of(key, s3.head_object(Key=key, **self._every))
+            except (ClientError, BotoCoreError, KeyError):
+                return reply, None  # the write itself is done
+
+        reply, info = await self._call(work, key, when)
+        if info is not None and info.version == reply["ETag"]:
+            return info
         return await self.stored(key, reply, len(data), content_type, metadata)
 
     async def delete(self, key: str, *, if_version: str | None = None) -> None:
