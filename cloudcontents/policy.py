@@ -38,12 +38,12 @@ def _s3(url: StoreUrl) -> object:
     below = f"{url.prefix}/" if url.prefix else ""
     reach: dict[str, object] = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": f"arn:aws:s3:::{url.bucket}"}
     if below:
-        # The empty prefix is listed, for one key, where a first request fails without saying why.
-        reach["Condition"] = {"StringLike": {"s3:prefix": ["", f"{below}*"]}}
+        # Not the empty prefix: who may list that sees the name of every object in a bucket that many share.
+        reach["Condition"] = {"StringLike": {"s3:prefix": [f"{below}*"]}}
     objects = {"Effect": "Allow", "Action": list(_S3_OBJECTS), "Resource": f"arn:aws:s3:::{url.bucket}/{below}*"}
-    # How an upload is found whose beginning nobody recorded. No condition: it knows none of prefixes.
+    # How an upload is found whose beginning nobody recorded; not below a prefix, since this permission knows none.
     uploads = {"Effect": "Allow", "Action": ["s3:ListBucketMultipartUploads"], "Resource": f"arn:aws:s3:::{url.bucket}"}
-    return {"Version": "2012-10-17", "Statement": [reach, objects, uploads]}
+    return {"Version": "2012-10-17", "Statement": [reach, objects] if below else [reach, objects, uploads]}
 
 
 def _s3_account(url: StoreUrl) -> object:

@@ -99,6 +99,8 @@ class S3Connection:
         self._clients: dict[bool, S3Client] = {}
         self._signer: tuple[S3Client, Any] | None = None
         self._secrets: tuple[str | None, ...] = ()
+        # Of a bucket that others share too, no more may be listed than what is below the URL's prefix.
+        self._below = f"{url.prefix}/" if url.prefix else ""
         self._reached = False
 
     async def call(self, work: Callable[[S3Client], T], key: str = "", when: When = ALWAYS, *, long: bool = False) -> T:
@@ -168,7 +170,7 @@ class S3Connection:
             if bare not in (400, 401, 403, 404) or (bare == 404 and self._reached):
                 raise
             try:
-                client.list_objects_v2(MaxKeys=1, **self.every)
+                client.list_objects_v2(MaxKeys=1, Prefix=self._below, **self.every)
             except ClientError as told:
                 if told.response.get("Error", {}).get("Code") == "AccessDenied":
                     raise error from None  # no right to list, which says nothing of what was asked

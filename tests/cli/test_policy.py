@@ -27,6 +27,12 @@ def test_s3_without_a_prefix_names_the_whole_bucket():
     assert objects["Resource"] == "arn:aws:s3:::b/*"
 
 
+def test_a_policy_for_a_prefix_tells_nothing_of_other_prefixes():
+    listing, objects = json.loads(least_policy("s3://b/p"))["Statement"]
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["p/*"]}}
+    assert objects["Resource"] == "arn:aws:s3:::b/p/*"
+
+
 def test_gcs_and_azure_print_what_their_pages_name():
     for permission in json.loads(least_policy("gs://b/p"))["includedPermissions"]:
         assert permission.rpartition(".")[2] in (DOCS / "gcs.md").read_text()
