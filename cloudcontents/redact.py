@@ -48,6 +48,8 @@ _ASSIGNMENT = re.compile(
     rf"[\w-]{{0,64}}{_SEPARATOR})(?!(?:None|null|True|False)\b)({_VALUE})",
     re.IGNORECASE,
 )
+# A token service's answer in XML.
+_ELEMENT = re.compile(r"(<(?:\w{1,32}:)?\w{0,64}(?:Secret|Token|Password|AccessKey|Credential|Signature)\w{0,64}>)[^<]+", re.IGNORECASE)
 _USERINFO = re.compile(r"(://)[^/\s@\"'<>]{1,512}@")
 _SHAPE = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bya29\.[\w-]{8,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bGOOG1[0-9A-Z]{20,}|(?<![\w+/])[A-Za-z0-9+/]{86}=="
@@ -176,6 +178,7 @@ def _hide(text: str) -> str:
     text = _PARAMETER.sub(rf"\1{MARK}", text)
     text = _ASSIGNMENT.sub(_hide_assignment, text)
     text = _SCHEME.sub(rf"\1{MARK}", text)
+    text = _ELEMENT.sub(rf"\1{MARK}", text)
     text = _USERINFO.sub(rf"\1{MARK}@", text)
     return _SHAPE.sub(MARK, text)
 

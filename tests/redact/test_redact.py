@@ -47,6 +47,9 @@ LEAKS = {
     "yaml": (f"password: {SECRET}", SECRET),
     "environment": (f"AZURE_STORAGE_CONNECTION_STRING={SECRET}", SECRET),
     "user in a url": (f"http://user:{SECRET}@host/path", SECRET),
+    "token service in XML": (f"b'<Credentials><SecretAccessKey>{SECRET}</SecretAccessKey><Expiration>2026</Expiration>'", SECRET),
+    "session token in XML": (f"<ns:SessionToken>{SECRET}</ns:SessionToken>", SECRET),
+    "delegation key in XML": (f"<UserDelegationKey><SignedOid>x</SignedOid><Value>{AZURE_KEY}</Value></UserDelegationKey>", AZURE_KEY[:40]),
     "cookie": (f"Cookie: username-localhost-8888={SECRET}; _xsrf=2|abc", SECRET),
     "token in a query": (f"GET /api/contents?token={SECRET}", SECRET),
 }
