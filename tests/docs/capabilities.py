@@ -16,7 +16,7 @@ from cloudcontents.backends.interface import Capabilities
 COLUMNS = {
     "TestMemory": "memory",
     "TestLocal": "file",
-    "TestMotoAsAmazon": "S3, as Amazon documents it",
+    "TestMotoAsAmazon": "S3, as Amazon documents it (on moto)",
     "TestMinio": "S3, others (MinIO)",
     "TestMoto": "S3, others (moto)",
     "TestGcs": "GCS (fake-gcs-server)",
