@@ -10,12 +10,15 @@ import anyio.to_thread
 
 from .backends.interface import ALWAYS, Always, Body, Capabilities, IfAbsent, IfVersion, ObjectInfo, Reader, SizedStream, When
 from .bucket import WRITE_ID, Bucket
-from .errors import ChecksumError, ConflictError
+from .errors import ChecksumError, ConflictError, DeadlineError, TruncatedError, UnavailableError
 from .keys import show
 from .moves import copy_object, delete_version
 
 #: Up to this many bytes a body goes through memory whole, so that a failed request can be sent again.
 LARGE = 4 << 20
+
+#: How often in a row a line may break before a byte more has come.
+_BREAKS = 3
 
 
 async def transfer(src: Bucket, info: ObjectInfo, dst: Bucket, key: str, when: When = ALWAYS) -> ObjectInfo:
@@ -43,7 +46,7 @@ async def transfer(src: Bucket, info: ObjectInfo, dst: Bucket, key: str, when: W
     async with await src.get(info.key, if_version=info.version) as reader:
         read = reader.info
         passed = _Passed()
-        pieces = passed.through(reader)
+        pieces = passed.through(_steady(src, reader), read)
         known = read.checksum if read.checksum and read.checksum.startswith("sha256:") else None
         body: Body
         if reader.length <= LARGE:
@@ -67,20 +70,20 @@ class _Passed:
     def __init__(self) -> None:
         self._digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
 
-    async def through(self, reader: Reader) -> AsyncIterator[bytes]:
-        """The reader's bytes.
+    async def through(self, pieces: AsyncIterator[bytes], source: ObjectInfo) -> AsyncIterator[bytes]:
+        """The bytes of an object.
 
         Raises:
             ChecksumError: At their end: they are not what the store has.
         """
-        async for piece in reader:
+        async for piece in pieces:
             if len(piece) > 1 << 16:
                 await anyio.to_thread.run_sync(self._update, piece)
             else:
                 self._update(piece)
             yield piece
-        if not self.agrees(reader.info):
-            raise _damaged(reader.info.key)
+        if not self.agrees(source):
+            raise _damaged(source.key)
 
     def _update(self, piece: bytes) -> None:
         for digest in self._digests.values():
@@ -94,6 +97,24 @@ class _Passed:
         """Whether these are an object's bytes, as far as its store tells a checksum that is known here."""
         algorithm = (info.checksum or "").partition(":")[0]
         return algorithm not in self._digests or info.checksum == self.checksum(algorithm)
+
+
+async def _steady(src: Bucket, reader: Reader) -> AsyncIterator[bytes]:
+    """A reader's bytes; where the line breaks, the rest of that version is asked for anew. The caller closes the reader that it gave."""
+    info, read, failures = reader.info, 0, 0
+    async with contextlib.AsyncExitStack() as opened:
+        while True:
+            try:
+                async for piece in reader:
+                    read, failures = read + len(piece), 0 if piece else failures
+                    yield piece
+                return
+            except (UnavailableError, DeadlineError, TruncatedError):
+                failures += 1
+                if failures > _BREAKS or read == info.size:
+                    raise
+            await opened.aclose()
+            reader = await opened.enter_async_context(await src.get(info.key, start=read, if_version=info.version))
 
 
 def _damaged(key: str) -> ChecksumError:

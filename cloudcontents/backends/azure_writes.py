@@ -20,6 +20,7 @@ from .azure_client import AzureConnection, patient
 from .azure_names import written_metadata
 from .body import BodyCheck, send_parts
 from .interface import IfAbsent, IfVersion, ObjectInfo, SizedStream, When
+from .sdk import persist
 
 #: Bytes of a block, where those of one size suffice.
 BLOCK = 8 * 2**20
@@ -162,7 +163,11 @@ class BlockUpload:
                 yield piece
             check.finish()
 
-        await send_parts(checked(), size, lambda _, data: stage_block(self._azure, self._key, self._name(), data))
+        async def send(_: int, data: bytes) -> None:
+            name = self._name()
+            await persist(lambda: stage_block(self._azure, self._key, name, data))
+
+        await send_parts(checked(), size, send)
         return whole.digest()
 
     async def copy(self, source: str, size: int) -> None:

@@ -23,7 +23,7 @@ from cloudcontents.backends.interface import IfVersion
 from cloudcontents.backends.memory import MemoryBackend, drop_memory_store, memory_store
 from cloudcontents.bucket import Bucket
 from cloudcontents.crossing import copy_across, move_across
-from cloudcontents.errors import AlreadyExistsError, ChecksumError, ConflictError, NotFoundError, PermissionDeniedError
+from cloudcontents.errors import AlreadyExistsError, ChecksumError, CloudContentsError, ConflictError, NotFoundError, PermissionDeniedError
 from cloudcontents.namespace import COMPANIONS, Namespace
 
 LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
@@ -242,6 +242,36 @@ async def test_damaged_bytes_are_not_taken_for_a_copy(stores, name, algorithm, s
         await move_across(source, target, companions=COMPANIONS)
     assert contents(stores[0]) == EVERYTHING
     assert contents(stores[1]) == {}
+
+
+@pytest.mark.parametrize("breaks", [3, 40])
+async def test_a_line_that_breaks_is_taken_up_where_it_broke(stores, breaks):
+    """Three times in a row is borne, or any number of times where something comes in between; more is a failure, and nothing has moved."""
+    await fill(stores)
+    left = breaks
+
+    class Breaking(FaultBackend):
+        async def get(self, key, **options):
+            reader = await super().get(key, **options)
+            if key == "exp/deep/large.bin":
+                reader._data, whole = b"" if breaks == 40 else reader._data[: 1 << 20], reader._data
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    reader._data = whole
+            return reader
+
+    source, target = mounted(stores, Breaking)
+    if breaks == 40:
+        with pytest.raises(CloudContentsError):
+            await move_across(source, target, companions=COMPANIONS)
+        assert contents(stores[0]) == EVERYTHING
+        assert contents(stores[1]) == {}
+        assert left == 40 - 4
+    else:
+        await move_across(source, target, companions=COMPANIONS)
+        assert contents(stores[0]) == {}
+        assert contents(stores[1]) == MOVED
 
 
 # --- real servers -------------------------------------------------------------------------------------------------------------
