@@ -169,7 +169,10 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
         What a restore replaced is listed beside other checkpoints, as ``…-undo``, but does not count as one: where nothing else is
         left the list is empty, and JupyterLab makes a new one when it opens the file.
         """
-        every = await self._all(self._home(path))
+        home = self._home(path)
+        every = await self._all(home)
+        if len(every) <= self.keep_last:
+            self._note_spare(home, len(every))  # JupyterLab asks before it makes one, which then need not look again
         return [] if all(checkpoint.undo for checkpoint in every) else [checkpoint.model for checkpoint in every]
 
     @verb
@@ -383,7 +386,10 @@ class BucketCheckpoints(AsyncGenericCheckpointsMixin, AsyncCheckpoints):
             # The checkpoint is made; that an old one is still there is no reason to say otherwise.
             self.log.warning("Old checkpoints of %s were not pruned: %s", keys.show(home.path), error)
             return
-        kept = len(every) - len(gone)
+        self._note_spare(home, len(every) - len(gone))
+
+    def _note_spare(self, home: _Home, kept: int) -> None:
+        slot = (id(home.tree), home.prefix)
         self._spare[slot] = max(self.keep_last - kept, 0) + max(self.keep_last // 4, 1)
         self._spare.move_to_end(slot)
         if len(self._spare) > _REMEMBERED:

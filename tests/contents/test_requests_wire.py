@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+import requests
 
 from rig.faultproxy import FaultProxy
 
@@ -24,13 +25,11 @@ class Cloud:
         proxy: Before the store.
         url: The bucket's.
         place: Puts one object behind the server's back.
-        page: Entries of one answer to a LIST.
     """
 
     proxy: FaultProxy
     url: str
     place: Callable[[str, bytes], object]
-    page: int
     browser: Callable[..., object] = print
 
     def put(self, *names: str, data: bytes = NOTEBOOK) -> str:
@@ -64,12 +63,14 @@ def _s3(server) -> tuple[str, Callable[[str, bytes], object], Callable[[], objec
 
 
 def _gcs(server) -> tuple[str, Callable[[str, bytes], object], Callable[[], object]]:
-    bucket, client = server.new_bucket(), server.client()
-    return (
-        f"gs://{bucket}/home",
-        lambda key, data: client.bucket(bucket).blob(key).upload_from_string(data, "application/octet-stream"),
-        client.close,
-    )
+    # Not by the SDK, which takes ten times as long for ten thousand objects.
+    bucket, session = server.new_bucket(), requests.Session()
+    at = f"{server.endpoint}/upload/storage/v1/b/{bucket}/o"
+
+    def place(key: str, data: bytes) -> None:
+        session.post(at, params={"uploadType": "media", "name": key}, data=data, timeout=60).raise_for_status()
+
+    return f"gs://{bucket}/home", place, session.close
 
 
 def _azure(server) -> tuple[str, Callable[[str, bytes], object], Callable[[], object]]:
@@ -87,10 +88,8 @@ def cloud(request, start_server) -> Iterator[Cloud]:
     with FaultProxy(server) as proxy, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment(proxy.url).items():
             patch.setenv(name, value)
-        # The SDK that fills the bucket would look it up in a thread of its own, at some moment.
-        patch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         url, place, close = {"minio": _s3, "fake_gcs": _gcs, "azurite": _azure}[request.param](server)
-        found = Cloud(proxy, url, place, 5000 if request.param == "azurite" else 1000)
+        found = Cloud(proxy, url, place)
         jupyter = start_server(url)
         cookies = jupyter.bare("GET", "/login").cookies | jupyter.request("GET", "/api/status").cookies
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()), "X-XSRFToken": cookies["_xsrf"]}
@@ -144,6 +143,11 @@ def test_saving_an_open_notebook(cloud):
 
 def test_a_checkpoint_and_its_list(cloud):
     path = cloud.put("checkpoint.ipynb")
+    # As JupyterLab, which opens the file, and asks for the list before it makes the first.
+    cloud.browser("GET", f"/api/contents/{path}", query={"type": "notebook"})
+    cloud.asked()
+    assert cloud.browser("GET", f"/api/contents/{path}/checkpoints").json == []
+    assert cloud.asked() == ["LIST"]
     for _ in range(3):
         cloud.browser("POST", f"/api/contents/{path}/checkpoints", 201)
         assert len(cloud.asked()) <= 2
@@ -165,4 +169,4 @@ def test_a_directory_costs_its_pages(cloud, entries):
     assert len(cloud.browser("GET", f"/api/contents/big{entries}", query={"type": "directory"}).json["content"]) == entries
     found = cloud.asked()
     assert set(found) == {"LIST"}
-    assert len(found) in (math.ceil(entries / cloud.page), entries // cloud.page + 1)
+    assert len(found) in (math.ceil(entries / 1000), entries // 1000 + 1)
