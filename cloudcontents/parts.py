@@ -35,13 +35,23 @@ class Parts:
 
     async def begin(
         self, key: str, *, place: str, part_size: int, content_type: str | None = None, metadata: Mapping[str, str] | None = None
-    ) -> Upload:
-        """Begin an upload; see `Multipart.begin`. One that was begun by a lost reply is found by `list_uploads`."""
+    ) -> tuple[Upload, bool]:
+        """Begin an upload; see `Multipart.begin`.
+
+        Returns:
+            The upload, and whether an earlier try may have begun another one, its reply lost: `list_uploads` finds that.
+        """
+        lost = False
 
         async def call() -> Upload:
-            return await self._store.begin(key, place=place, part_size=part_size, content_type=content_type, metadata=metadata)
+            nonlocal lost
+            try:
+                return await self._store.begin(key, place=place, part_size=part_size, content_type=content_type, metadata=metadata)
+            except (UnavailableError, DeadlineError) as error:
+                lost = lost or not isinstance(error, RateLimitedError)
+                raise
 
-        return await self._bucket.attempt("begin", call)
+        return await self._bucket.attempt("begin", call), lost
 
     async def put(self, upload: Upload, number: int, data: bytes, *, checksum: str) -> Part:
         """Store one part; see `Multipart.put_part`. A repeat is safe."""

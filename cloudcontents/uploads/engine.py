@@ -13,6 +13,7 @@ an ``http_status``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import inspect
 import logging
@@ -52,6 +53,7 @@ from .record import Record, Records, condition_text
 from .recovered import keep
 from .session import Session
 from .status import PartsStatus, Statistics, UploadStatus, of_note, of_session
+from .strays import WHOLE, find_strays, remove_strays
 
 #: Sessions that are kept in memory though nobody is at work on them.
 _IDLE_SESSIONS = 32
@@ -129,6 +131,7 @@ class Uploads:
         fingerprint: str | None = None,
         protocol: str = "api",
         is_partial: bool = False,
+        pieces: str | None = None,
     ) -> UploadStatus:
         """Begin an upload. Its repeat begins another one.
 
@@ -144,6 +147,7 @@ class Uploads:
             fingerprint: By which the client finds it again.
             protocol: What the client speaks; told in the status.
             is_partial: It is to become a piece of another upload (`concatenate`), and no file.
+            pieces: What it is put together from, in the client's words; told in the status.
 
         Raises:
             InvalidContentError, InvalidPathError, TooLargeError, TooManyUploadsError, UploadRefusedError: Not like this.
@@ -179,7 +183,7 @@ class Uploads:
             part_size=each,
             created=now,
             touched=now,
-            key=f"{place}-whole" if unreadable or is_partial else location.path,
+            key=f"{place}{WHOLE}" if unreadable or is_partial else location.path,
             place=place,
             when=condition_text(when),
             content_type=content_type,
@@ -189,11 +193,18 @@ class Uploads:
             fingerprint=fingerprint,
             protocol=protocol,
             is_partial=is_partial,
+            pieces=pieces,
         )
         # The record comes first: what is begun in the store can always be found.
         record = await self._records_of(location.mount).create(record)
         session = self._keep(location.mount, record, fresh=True)
-        await session.begin()
+        try:
+            await session.begin()
+        except Exception:
+            # Nobody is told its id. What cannot be removed now is, once it has expired.
+            with contextlib.suppress(CloudContentsError):
+                await self._remove(location.mount, session)
+            raise
         metrics.UPLOADS.labels(bucket.scheme, "started").inc()
         return self._status(location.mount, session)
 
@@ -336,12 +347,14 @@ class Uploads:
         try:
             mount, session = await self._find(id, owner)
             await session.refresh()
-        except (UploadGoneError, UploadNotFoundError):
+        except (UploadGoneError, UploadNotFoundError) as error:
             self._sessions.pop(id, None)
             found = await History(mount.bucket).find(id)
-            if found is None or found[1].get("owner") not in (None, owner):
-                raise UploadNotFoundError(f"There is no upload {id}.") from None
-            return self._ended(mount, *found)
+            if found is not None and found[1].get("owner") in (None, owner):
+                return self._ended(mount, *found)
+            if isinstance(error, UploadGoneError):
+                raise
+            raise UploadNotFoundError(f"There is no upload {id}.") from None
         return self._status(mount, session)
 
     async def verify_part(self, id: str, number: int, expected: str, *, owner: str | None = None) -> bool:
@@ -433,14 +446,15 @@ class Uploads:
         """
         try:
             mount, session = await self._find(id, owner)
-        except UploadNotFoundError:
+            if not session.record.is_partial:
+                await self._check_directory(mount, session.record.path)
+            info = await session.complete(when)
+        except (UploadNotFoundError, UploadGoneError):
+            # Ended before, or just now by another server.
             found = await self.status(id, owner=owner)
             if found.state == "complete":
                 return found
             raise UploadGoneError(f"This upload was {found.state}; upload the file again.") from None
-        if not session.record.is_partial:
-            await self._check_directory(mount, session.record.path)
-        info = await session.complete(when)
         if not session.record.is_partial:
             await self._end(mount, session, "complete", info)
         return replace(self._status(mount, session), state="complete", version=info.version, post=self._post.get(id))
@@ -461,14 +475,13 @@ class Uploads:
             "metadata": dict(record.metadata),
             "fingerprint": record.fingerprint,
             "protocol": record.protocol,
+            "pieces": record.pieces,
             "version": info.version if info is not None else None,
         }
         history = History(mount.bucket)
         size = (record.size or 0) if info is not None else session.received
         await history.note(record.id, outcome, size, details)
-        await session.discard()
-        await self._records_of(mount).delete(record)
-        self._sessions.pop(record.id, None)
+        await self._remove(mount, session)
         metrics.UPLOADS.labels(mount.bucket.scheme, outcome).inc()
         if info is not None:
             if self._publish is not None:
@@ -476,6 +489,12 @@ class Uploads:
             else:
                 mount.tree.wrote(record.path, "file")
             self._run_post_hook(mount, record, info, details)
+
+    async def _remove(self, mount: Mount, session: Session) -> None:
+        """Remove all that is kept of an upload; its record last, by which the rest is found. Safe to repeat."""
+        await session.discard()
+        await self._records_of(mount).delete(session.record)
+        self._sessions.pop(session.record.id, None)
 
     def _run_post_hook(self, mount: Mount, record: Record, info: ObjectInfo, details: dict[str, Any]) -> None:
         hook = self._post_hook
@@ -515,7 +534,7 @@ class Uploads:
             await session.stop()
 
     async def cancel(self, id: str, *, owner: str | None = None) -> None:
-        """Give an upload up: all that had arrived is removed. A repeat is success.
+        """Give an upload up: all that had arrived is removed. A repeat is success, and so is one that comes when the file is made already.
 
         Raises:
             UploadNotFoundError: There was none, or it is not this user's.
@@ -525,64 +544,102 @@ class Uploads:
         except UploadNotFoundError:
             await self.status(id, owner=owner)
             return
-        await session.stop()
-        await self._end(mount, session, "cancelled")
+        await session.stop(patient=True)
+        try:
+            info = await session.made()
+        except UploadNotFoundError:
+            self._sessions.pop(id, None)
+            await self.status(id, owner=owner)
+            return
+        await self._end(mount, session, "cancelled" if info is None else "complete", info)
 
     async def concatenate(
-        self, path: str, ids: Sequence[str], *, metadata: Mapping[str, str] | None = None, when: When = IF_ABSENT, owner: str | None = None
+        self,
+        path: str,
+        ids: Sequence[str],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        when: When = IF_ABSENT,
+        owner: str | None = None,
+        pieces: str | None = None,
     ) -> UploadStatus:
         """Make one file out of partial uploads, in the order given; they are gone afterwards.
+
+        Args:
+            path: The API path that the file will have.
+            ids: The partial uploads; one may come several times.
+            metadata: Text by name, kept for the client.
+            when: What must hold of the target.
+            owner: Who asks.
+            pieces: The partial uploads in the client's words; told in the status.
 
         Raises:
             IncompleteError: One of them has not arrived whole.
         """
-        pieces: list[tuple[Mount, Session, ObjectInfo]] = []
+        parts: list[tuple[Mount, Session, ObjectInfo]] = []
         for id in ids:
             mount, session = await self._find(id, owner)
             if not session.record.is_partial:
                 raise InvalidContentError("Only partial uploads can be put together.")
-            pieces.append((mount, session, await session.complete()))
-        if len({mount.name for mount, _, _ in pieces}) > 1:
+            parts.append((mount, session, await session.complete()))
+        if len({mount.name for mount, _, _ in parts}) > 1:
             raise InvalidContentError("Partial uploads of different mounts cannot be put together.")
-        size = sum(info.size or 0 for _, _, info in pieces)
-        begun = await self.start(path, size, metadata=metadata, when=when, owner=owner, protocol="tus")
+        size = sum(info.size or 0 for _, _, info in parts)
+        begun = await self.start(path, size, metadata=metadata, when=when, owner=owner, protocol="tus", pieces=pieces)
 
         async def whole() -> AsyncIterator[bytes]:
-            for mount, _, info in pieces:
+            for mount, _, info in parts:
                 async with await mount.bucket.get(info.key, if_version=info.version) as reader:
                     async for piece in reader:
                         yield piece
 
         await self.append(begun.id, 0, whole(), owner=owner)
         status = await self.complete(begun.id, owner=owner)
-        for mount, session, _ in pieces:
-            await session.discard()
-            await self._records_of(mount).delete(session.record)
-            self._sessions.pop(session.record.id, None)
+        for mount, session, _ in parts:
+            await self._remove(mount, session)
         return status
 
     async def sweep(self) -> int:
-        """Give up what nobody goes on with, and forget old notes; returns how many uploads went. Any server may do it, at any time."""
+        """Give up what nobody goes on with, and forget old notes; returns how many uploads went. Any server may do it, at any time.
+
+        What fails is told in the log and is done by the next sweep.
+        """
         count = 0
-        now = datetime.now(timezone.utc)
         for mount in self.namespace.mounts:
             if mount.read_only:
                 continue
-            for record in await self._records_of(mount).all():
-                if (now - record.touched).total_seconds() < self.expire_seconds:
-                    continue
-                session = self._keep(mount, record)
-                if session.is_busy:
-                    continue
-                # Whoever writes to it has touched it: then the record has changed, and this raises.
-                try:
-                    session.record = await self._records_of(mount).change(record, touched=record.touched, epoch=record.epoch + 1)
-                except ConflictError:
-                    continue
-                count += 1
-                await self._end(mount, session, "recovered" if self.keep_abandoned and await keep(session) else "expired")
-            await History(mount.bucket).sweep()
+            try:
+                strays = await find_strays(mount.bucket)
+                records = await self._records_of(mount).all()
+                await remove_strays(mount.bucket, strays - {record.id for record in records})
+                for record in records:
+                    count += await self._give_up(mount, record)
+                await History(mount.bucket).sweep()
+            except CloudContentsError as error:
+                self._log.warning("Abandoned uploads of %s could not be swept: %s", mount.bucket.url, error.message)
         return count
+
+    async def _give_up(self, mount: Mount, record: Record) -> bool:
+        """End an upload that has expired; returns whether it had."""
+        if (datetime.now(timezone.utc) - record.touched).total_seconds() < self.expire_seconds:
+            return False
+        session = self._keep(mount, record)
+        if session.is_busy:
+            return False
+        try:
+            # Whoever writes to it has touched it: then the record has changed, and this raises.
+            session.record = await self._records_of(mount).change(record, touched=record.touched, epoch=record.epoch + 1)
+            info = await session.made()
+            if info is not None:
+                await self._end(mount, session, "complete", info)
+            else:
+                await self._end(mount, session, "recovered" if self.keep_abandoned and await keep(session) else "expired")
+        except (ConflictError, NotFoundError):
+            return False
+        except CloudContentsError as error:
+            self._log.warning("The abandoned upload of %s could not be removed: %s", keys.show(record.path), error.message)
+            return False
+        return True
 
     async def close(self) -> None:
         """End the work in the background. Uploads go on whenever somebody goes on with them."""
@@ -615,6 +672,8 @@ class Uploads:
             session = self._keep(mount, await self._records_of(mount).read(id))
         if session.record.owner not in (None, owner):
             raise UploadNotFoundError(f"There is no upload {id}.")
+        if mount.read_only:
+            raise PermissionDeniedError(f"{keys.show(session.record.path)} cannot be written: this mount is read-only by now.")
         self._sessions.move_to_end(id)
         return mount, session
 

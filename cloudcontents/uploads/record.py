@@ -47,6 +47,8 @@ class Record:
         fingerprint: By which its client finds it again.
         protocol: What the client speaks.
         is_partial: Whether it is to become a piece of another upload, and no file.
+        pieces: What it was put together from, in its client's words.
+        is_doubtful: Whether the store may hold another upload of the same key that was begun for this one, its reply lost.
         version: The record's own, for compare-and-swap; not part of it.
     """
 
@@ -69,6 +71,8 @@ class Record:
     fingerprint: str | None = None
     protocol: str = "api"
     is_partial: bool = False
+    pieces: str | None = None
+    is_doubtful: bool = False
     version: str = ""
 
     @property
@@ -171,7 +175,8 @@ class Records:
         value = asdict(record) | {"created": record.created.isoformat(), "touched": record.touched.isoformat()}
         del value["version"]
         info = await self._bucket.put(_key(record.id), json.dumps(value).encode(), when=when, content_type="application/json")
-        return replace(record, version=info.version)
+        self._known[record.id] = written = replace(record, version=info.version)
+        return written
 
 
 def _key(id: str) -> str:

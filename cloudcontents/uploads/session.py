@@ -25,10 +25,12 @@ from ..errors import (
     InvalidContentError,
     NotFoundError,
     PartsChangedError,
+    PermissionDeniedError,
     SupersededError,
     TooLargeError,
     UnsupportedError,
     UploadGoneError,
+    UploadNotFoundError,
     WrongOffsetError,
 )
 from ..offload import Offload
@@ -40,6 +42,9 @@ from .tail import Tail
 
 #: Seconds after which a record is told that its upload lives.
 _TOUCH = 60.0
+
+#: Times that a completion looks again after another server has changed the record.
+_COMPLETIONS = 3
 
 
 class Session:
@@ -81,6 +86,7 @@ class Session:
         self._lock = asyncio.Lock()
         self._ticket = 0
         self._running: anyio.CancelScope | None = None
+        self._making = False
 
     # --- where it stands ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +134,7 @@ class Session:
             self._mine = False
         self.record = record
         if self.record.token is None:
-            await self.begin()
+            await self.begin(again=True)
         self._confirmed = self._confirmed if self._mine else {}
         self._ahead = None
         self._whole = self.record.state == "completing" and await self._is_ours(
@@ -136,24 +142,33 @@ class Session:
         )
         try:
             listed = () if self._whole else await self._store.list(self.record.upload)
-        except NotFoundError:
-            raise UploadGoneError("The store has given this upload up; upload the file again.") from None
+        except NotFoundError as error:
+            # Another server may have completed it since the record was read.
+            self.record, self._mine = await self._records.read(self.record.id), False
+            self._whole = await self._is_ours(self.record.key if self.record.is_staged else self.record.path)
+            if not self._whole:
+                raise UploadGoneError("The store has given this upload up; upload the file again.") from error
+            listed = ()
         self.parts = plan.choose(listed, self._confirmed, self.record.part_size, self.record.size)
         self._rest, self._rest_size = None, await self._tail.load(plan.run(self.parts) + 1)
         self._rolling = None
         self._loaded = True
 
-    async def begin(self) -> None:
-        """Begin it in the store, and record how the store names it."""
+    async def begin(self, *, again: bool = False) -> None:
+        """Begin it in the store, and record how the store names it.
+
+        Args:
+            again: It may have been begun before, by a process that could not tell any more.
+        """
         record = self.record
-        begun = await self._store.begin(
+        begun, is_doubtful = await self._store.begin(
             record.key,
             place=record.place,
             part_size=record.part_size,
             content_type=record.content_type,
             metadata=record.object_metadata,
         )
-        self.record = await self._records.change(record, token=begun.id)
+        self.record = await self._records.change(record, token=begun.id, is_doubtful=is_doubtful or again)
 
     async def _take(self) -> None:
         """Make this process the one that writes. Two that fight over an upload are told apart by the record."""
@@ -198,11 +213,11 @@ class Session:
                     if self.record.size is not None and at > self.record.size:
                         raise TooLargeError(f"This upload was declared to have {self.record.size} bytes, and more came.")
                     self.speed.add(len(piece))
+                    await self._take()
                     view = memoryview(piece)
                     while held + len(view) >= self.record.part_size:
                         cut = self.record.part_size - held
                         await self._send(number, [*rest, bytes(view[:cut])])
-                        await self._take()
                         rest, held, view, number = [], 0, view[cut:], number + 1
                     if view:
                         rest.append(bytes(view) if len(view) != len(piece) else piece)
@@ -212,6 +227,8 @@ class Session:
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._settle(number, rest, final=final and problem is None, durable_tail=durable_tail)
+                    if durable_tail or final:
+                        await self._check_alive()
             if problem is not None:
                 raise problem
             return self.offset
@@ -229,8 +246,12 @@ class Session:
                 return
             await self._drain()
             self._ahead = None
-            if plan.run(self.parts) + 1 != number:
+            held = plan.run(self.parts)
+            if held + 1 < number or (held >= number and final):
                 raise PartsChangedError("Parts of this upload are out of order; ask for its offset again.")
+            if held >= number:
+                # The gap is filled that a failed part had left among others: what follows it is here already.
+                number, rest = held + 1, []
             size = sum(map(len, rest))
             total = (number - 1) * self.record.part_size + size
             if final and self.record.size is None:
@@ -247,6 +268,20 @@ class Session:
         except BaseException:
             self._loaded = False
             raise
+
+    async def _check_alive(self) -> None:
+        """Look whether the upload was ended elsewhere while bytes came in; then what they became goes, too.
+
+        Raises:
+            UploadGoneError: It was.
+        """
+        try:
+            if not await self._records.is_current(self.record):
+                self._loaded = False
+        except UploadNotFoundError as error:
+            self._loaded = False
+            await self.discard()
+            raise UploadGoneError("This upload was ended by another request; nothing of it is kept.") from error
 
     async def _send(self, number: int, pieces: Sequence[bytes]) -> None:
         """Put one part on its way; waits while too many are."""
@@ -295,6 +330,8 @@ class Session:
         if not self._loaded:
             async with self._lock:
                 await self.refresh()
+        if self._whole:
+            raise UploadGoneError("This upload is complete.")
         size = plan.expected_size(number, self.record.part_size, self.record.size)
         if number < 1 or not size:
             raise InvalidContentError(f"This file has no part {number}.")
@@ -303,6 +340,11 @@ class Session:
         self._rolling = None
         async with self._pace:
             part = await self._store.put(self.record.upload, number, data, checksum=checksum)
+        await self._check_alive()
+        if (_now() - self.record.touched).total_seconds() > _TOUCH:
+            # Parts may come to several servers at once: one of them says so, and the others need not.
+            with contextlib.suppress(ConflictError):
+                self.record = await self._records.change(self.record, touched=_now())
         self.speed.add(len(data))
         self._confirmed[number] = self.parts[number] = part
         return part
@@ -345,27 +387,69 @@ class Session:
             ConflictError: The file that it should replace has changed.
         """
         async with self._turn():
-            await self.refresh()
-            when = self.record.condition if when is None else when
+            for attempt in range(_COMPLETIONS, 0, -1):
+                await self.refresh()
+                condition = self.record.condition if when is None else when
+                found = await self._made_before(condition)
+                if found is not None:
+                    return found
+                parts = await self._all_parts()
+                await self._verify(parts)
+                try:
+                    self.record = await self._records.change(
+                        self.record, state="completing", touched=_now(), when=condition_text(condition)
+                    )
+                except ConflictError as error:
+                    # Another server completes it, too. Who comes second finds what the first one made.
+                    self._loaded = False
+                    if attempt == 1:
+                        raise SupersededError("Another server goes on with this upload.") from error
+                else:
+                    return await self._make_once(parts, condition)
+            raise AssertionError("unreachable")  # pragma: no cover
+
+    async def _all_parts(self) -> Sequence[Part]:
+        """The parts of the whole file.
+
+        Raises:
+            IncompleteError: Bytes are missing.
+        """
+        if self.record.size is None:
+            await self._settle(plan.run(self.parts) + 1, await self._held_rest(), final=True)
+        size = self.record.size or 0
+        missing = plan.needed(self.parts, self.record.part_size, size)
+        if missing:
+            raise IncompleteError(
+                f"{len(missing)} parts of {keys.show(self.record.path)} are missing, the first is number {missing[0]}; send them first."
+            )
+        return [self.parts[number] for number in range(1, plan.count(size, self.record.part_size) + 1)]
+
+    async def _make_once(self, parts: Sequence[Part], when: When) -> ObjectInfo:
+        """Make the object; where another server was faster, its one is it."""
+        self._making = True
+        try:
+            return await self._make(parts, when)
+        except (PartsChangedError, NotFoundError) as error:
+            self._loaded = False
             found = await self._made_before(when)
             if found is not None:
                 return found
-            if self.record.size is None:
-                await self._settle(plan.run(self.parts) + 1, await self._held_rest(), final=True)
-            size = self.record.size or 0
-            missing = plan.needed(self.parts, self.record.part_size, size)
-            if missing:
-                raise IncompleteError(
-                    f"{len(missing)} parts of {keys.show(self.record.path)} are missing, the first is number {missing[0]}; send them first."
-                )
-            parts = [self.parts[number] for number in range(1, plan.count(size, self.record.part_size) + 1)]
-            await self._verify(parts)
-            self.record = await self._records.change(self.record, state="completing", touched=_now(), when=condition_text(when))
-            try:
-                return await self._make(parts, when)
-            except PartsChangedError:
-                self._loaded = False
+            if isinstance(error, PartsChangedError):
                 raise
+            raise UploadGoneError("The store has given this upload up; upload the file again.") from error
+        finally:
+            self._making = False
+
+    async def made(self) -> ObjectInfo | None:
+        """The file, if it was made though nobody was told; asks for the record anew.
+
+        Raises:
+            UploadNotFoundError: The upload is gone.
+        """
+        self.record = await self._records.read(self.record.id)
+        if self.record.is_partial or self.record.state != "completing" or not await self._is_ours(self.record.path):
+            return None
+        return await self._bucket.head(self.record.path)
 
     async def _made_before(self, when: When) -> ObjectInfo | None:
         """The file, if an earlier attempt that lost its reply or its process has made it, or all but made it."""
@@ -478,14 +562,39 @@ class Session:
         record = self.record
         if record.token is not None:
             await self._store.abort(record.upload)
+        if record.token is None or record.is_doubtful:
+            await self._abort_nameless()
         if record.is_staged:
             await self._bucket.delete(record.key)
         await self._tail.clear()
 
-    async def stop(self) -> None:
-        """Stop a request that is at work, and wait for its end."""
+    async def _abort_nameless(self) -> None:
+        """End what was begun in the store by a request whose reply was lost: an upload of this key without parts that no record names."""
+        key = self.record.key
+        try:
+            found = await self._store.list_uploads(key)
+        except PermissionDeniedError:
+            return  # it holds no bytes; the bucket's lifecycle rule takes it
+        # Asked after the uploads: what was begun for a record is named by it, or its record says that it has no name yet.
+        others = [record for record in await self._records.all() if record.key == key and record.id != self.record.id]
+        if any(record.token is None for record in others):
+            return
+        named = {record.token for record in others}
+        for upload in found:
+            if upload.id in named:
+                continue
+            with contextlib.suppress(NotFoundError):
+                if not await self._store.list(upload):
+                    await self._store.abort(upload)
+
+    async def stop(self, *, patient: bool = False) -> None:
+        """Stop a request that is at work, and wait for its end.
+
+        Args:
+            patient: Let it finish where it is making the object: whether that was done would not be known.
+        """
         self._ticket += 1
-        if self._running is not None:
+        if self._running is not None and not (patient and self._making):
             self._running.cancel()
         async with self._lock:
             pass

@@ -36,6 +36,7 @@ class UploadStatus:
         post: State of `post_upload_hook`: ``running``, ``done``, ``failed``; None where there is none.
         version: Of the file, once it is complete.
         is_partial: Whether it is to become a piece of another upload.
+        pieces: What it was put together from, in its client's words; None for all others.
     """
 
     id: str
@@ -57,6 +58,7 @@ class UploadStatus:
     post: str | None = None
     version: str | None = None
     is_partial: bool = False
+    pieces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def of_session(mount: str, session: Session, expire_seconds: float) -> UploadSta
         metadata=record.metadata,
         protocol=record.protocol,
         is_partial=record.is_partial,
+        pieces=record.pieces,
     )
 
 
@@ -144,4 +147,5 @@ def of_note(mount: str, note: Note, details: Mapping[str, Any], post: str | None
         protocol=str(details.get("protocol", "api")),
         post=post or details.get("post"),
         version=details.get("version"),
+        pieces=details.get("pieces"),
     )
