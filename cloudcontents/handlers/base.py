@@ -11,21 +11,28 @@ import asyncio
 import json
 import logging
 import math
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from ..errors import CloudContentsError, InvalidContentError, InvalidPathError, UnsupportedError
+from ..errors import CloudContentsError, DeadlineError, InvalidContentError, InvalidPathError, UnsupportedError
 from ..keys import is_hidden, join
 
 if TYPE_CHECKING:
     from ..manager import CloudContentsManager
     from ..namespace import Location, Mount
+
+T = TypeVar("T")
+
+#: Seconds that one of several buckets has to answer in, where all are asked.
+_MOUNT_SECONDS = 10.0
 
 #: Seconds after which a client may try again, where the store did not say.
 _RETRY_AFTER = 5.0
@@ -94,6 +101,42 @@ class CloudHandler(APIHandler):
     def mounts(self) -> list[Mount]:
         """Every bucket of this server."""
         return list(self.manager.namespace.mounts)
+
+    async def ask_mounts(self, ask: Callable[[Mount], Awaitable[Sequence[T]]]) -> tuple[list[tuple[Mount, T]], list[dict[str, str]]]:
+        """Ask every bucket at once; one that is away hinders no other.
+
+        Returns:
+            What they have, and ``{path, code, message}`` of those that could not be asked.
+
+        Raises:
+            CloudContentsError: None of them could.
+        """
+        mounts = self.mounts()
+        answers: dict[str, Sequence[T] | CloudContentsError] = {}
+
+        async def one(mount: Mount) -> None:
+            try:
+                with anyio.fail_after(_MOUNT_SECONDS if len(mounts) > 1 else None):
+                    answers[mount.name] = await ask(mount)
+            except CloudContentsError as error:
+                answers[mount.name] = error
+            except TimeoutError:
+                answers[mount.name] = DeadlineError(f"The store did not answer within {_MOUNT_SECONDS:g} s.")
+
+        async with anyio.create_task_group() as group:
+            for mount in mounts:
+                group.start_soon(one, mount)
+        found: list[tuple[Mount, T]] = []
+        away: list[dict[str, str]] = []
+        for mount in mounts:
+            answer = answers[mount.name]
+            if isinstance(answer, CloudContentsError):
+                if len(away) + 1 == len(mounts):
+                    raise answer
+                away.append({"path": mount.name, "code": answer.code, "message": answer.message})
+            else:
+                found += [(mount, item) for item in answer]
+        return found, away
 
     def path_argument(self) -> str | None:
         """The query's ``path``, or None. Taken as it was sent: tornado's own way would turn control characters into spaces.
@@ -172,8 +215,12 @@ class CloudHandler(APIHandler):
         super().send_error(status_code, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tell an error as JSON: ``message`` for people, ``code`` for programs, ``reason`` as the server's own routes have it."""
+        """Tell an error as JSON."""
         self._content_type = "application/json"
+        self.finish(json.dumps(self.error_model(status_code, **kwargs)))
+
+    def error_model(self, status_code: int, **kwargs: Any) -> dict[str, Any]:
+        """An error: ``message`` for people, ``code`` for programs, ``reason`` as the server's own routes have it."""
         error = kwargs.get("exc_info", (None, None))[1]
         message, code, reason = responses.get(status_code, "Unknown error"), "error", None
         if isinstance(error, web.HTTPError):
@@ -188,7 +235,7 @@ class CloudHandler(APIHandler):
             pass
         elif error is not None:
             message = "The server failed at this request; its log says more."
-        self.finish(json.dumps({"message": message, "code": code, "reason": reason}))
+        return {"message": message, "code": code, "reason": reason}
 
 
 def api_path(mount: Mount, path: str) -> str:

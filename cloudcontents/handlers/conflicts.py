@@ -9,7 +9,7 @@ from typing import Any
 from tornado import web
 
 from ..conflicts import Conflict
-from ..errors import NotFoundError
+from ..errors import CloudContentsError, NotFoundError
 from ..keys import split
 from ..namespace import Mount
 from .base import CloudHandler, api_path
@@ -22,15 +22,15 @@ class ConflictsHandler(CloudHandler):
 
     @web.authenticated
     async def get(self) -> None:
-        """List the kept texts of ``path``, or all: ``{"conflicts": [{id, path, kept, by, base, …}]}``, the oldest first."""
+        """List the kept texts of ``path``, or all: ``{"conflicts": [{id, path, kept, by, base, …}], "unreachable": […]}``, oldest first."""
         path = self.path_argument()
         if path is None:
-            asked: list[tuple[Mount, str | None]] = [(mount, None) for mount in self.mounts()]
+            found, away = await self.ask_mounts(lambda mount: mount.conflicts.list(None))
         else:
             location = self.locate(path)
-            asked = [(location.mount, location.path)]
-        found = [(mount, conflict) for mount, within in asked for conflict in await mount.conflicts.list(within)]
-        await self.reply({"conflicts": [_model(m, c) for m, c in found if self.is_visible(api_path(m, c.path))]})
+            found, away = [(location.mount, conflict) for conflict in await location.mount.conflicts.list(location.path)], []
+        shown = [_model(mount, conflict) for mount, conflict in found if self.is_visible(api_path(mount, conflict.path))]
+        await self.reply({"conflicts": shown, "unreachable": away})
 
 
 class ConflictHandler(StreamHandler):
@@ -59,14 +59,18 @@ class ConflictHandler(StreamHandler):
         self.finish()
 
     async def _find(self, id: str) -> tuple[Mount, Conflict, bytes]:
+        missing: CloudContentsError = NotFoundError(f"No text is kept under the id {id}.")
         for mount in self.mounts():
             try:
                 conflict, text = await mount.conflicts.get(id)
             except NotFoundError:
                 continue
+            except CloudContentsError as error:
+                missing = error  # it may be there, and hinders no other
+                continue
             if self.is_visible(api_path(mount, conflict.path)):
                 return mount, conflict, text
-        raise NotFoundError(f"No text is kept under the id {id}.")
+        raise missing
 
 
 def _model(mount: Mount, conflict: Conflict) -> dict[str, Any]:

@@ -7,17 +7,17 @@ from typing import Any
 
 from tornado import web
 
-from ..errors import InvalidContentError, InvalidPathError, NotFoundError
+from ..errors import CloudContentsError, InvalidContentError, InvalidPathError, NotFoundError
 from ..namespace import Mount
 from ..trash import Trashed
 from .base import CloudHandler, api_path
 
 
 class _TrashHandler(CloudHandler):
-    async def items(self) -> list[tuple[Mount, Trashed]]:
-        """Everything in the trash that this server's users may see."""
-        found = [(mount, item) for mount in self.mounts() for item in await mount.trash.list()]
-        return [(mount, item) for mount, item in found if self.is_visible(api_path(mount, item.path))]
+    async def items(self) -> tuple[list[tuple[Mount, Trashed]], list[dict[str, str]]]:
+        """Everything in the trash that this server's users may see, and the buckets that could not be asked."""
+        found, away = await self.ask_mounts(lambda mount: mount.trash.list())
+        return [(mount, item) for mount, item in found if self.is_visible(api_path(mount, item.path))], away
 
     async def find(self, id: str) -> tuple[Mount, Trashed]:
         """One entry.
@@ -25,14 +25,18 @@ class _TrashHandler(CloudHandler):
         Raises:
             NotFoundError: No such entry, or a hidden one.
         """
+        missing: CloudContentsError = NotFoundError(f"Nothing is in the trash under the id {id}.")
         for mount in self.mounts():
             try:
                 item = await mount.trash.get(id)
             except NotFoundError:
                 continue
+            except CloudContentsError as error:
+                missing = error  # it may be there, and hinders no other
+                continue
             if self.is_visible(api_path(mount, item.path)):
                 return mount, item
-        raise NotFoundError(f"Nothing is in the trash under the id {id}.")
+        raise missing
 
 
 class TrashHandler(_TrashHandler):
@@ -40,14 +44,15 @@ class TrashHandler(_TrashHandler):
 
     @web.authenticated
     async def get(self) -> None:
-        """List it: ``{"trash": [{id, path, kind, deleted, by}]}``, the oldest first."""
-        await self.reply({"trash": [_model(mount, item) for mount, item in await self.items()]})
+        """List it: ``{"trash": [{id, path, kind, deleted, by}], "unreachable": [{path, code, message}]}``, the oldest first."""
+        items, away = await self.items()
+        await self.reply({"trash": [_model(mount, item) for mount, item in items], "unreachable": away})
 
     @web.authenticated
     async def delete(self) -> None:
         """Delete all of it for good: 204. Safe to repeat."""
-        items = await self.items()
-        for mount in self.mounts():
+        items, _ = await self.items()
+        for mount in {owner.name: owner for owner, _ in items}.values():
             await mount.trash.empty([item.id for owner, item in items if owner is mount])
         self.set_status(204)
         self.finish()

@@ -24,7 +24,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import keys, metrics
 from ..backends.interface import ALWAYS, IF_ABSENT, IfAbsent, IfVersion, ObjectInfo, When
@@ -54,6 +54,8 @@ from .recovered import keep
 from .session import Session
 from .status import PartsStatus, Statistics, UploadStatus, of_note, of_session
 from .strays import WHOLE, find_strays, remove_strays
+
+T = TypeVar("T")
 
 #: Sessions that are kept in memory though nobody is at work on them.
 _IDLE_SESSIONS = 32
@@ -379,39 +381,53 @@ class Uploads:
 
     async def list(self, *, owner: str | None = None) -> Sequence[UploadStatus]:
         """A user's uploads under way, the oldest first."""
-        found: list[UploadStatus] = []
-        for mount in self.namespace.mounts:
-            if mount.read_only:
-                continue
+
+        async def of(mount: Mount) -> list[UploadStatus]:
+            found: list[UploadStatus] = []
             for record in await self._records_of(mount).all():
                 if record.owner in (None, owner) and not record.is_partial:
-                    try:
+                    with contextlib.suppress(NotFoundError, UploadGoneError):
                         found.append(await self.status(record.id, owner=owner))
-                    except (NotFoundError, UploadGoneError):
-                        continue
-        return sorted(found, key=lambda status: status.created or _NEVER)
+            return found
+
+        return sorted((status for found in await self._ask(of) for status in found), key=lambda status: status.created or _NEVER)
 
     async def statistics(self) -> Statistics:
         """How uploads go, over all servers; a few listings."""
         now = datetime.now(timezone.utc)
-        active = active_bytes = today = today_bytes = week = week_bytes = failures = 0
-        for mount in self.namespace.mounts:
-            if mount.read_only:
-                continue
-            for record in await self._records_of(mount).all():
-                active += 1
-                active_bytes += record.size or 0
-            for note in await History(mount.bucket).all():
-                if now - note.ended > timedelta(days=7):
-                    continue
-                if note.outcome != "complete":
-                    failures += note.outcome != "cancelled"
-                    continue
-                week, week_bytes = week + 1, week_bytes + note.size
-                if note.ended.date() == now.date():
-                    today, today_bytes = today + 1, today_bytes + note.size
+        records: list[Record] = []
+        notes: list[Note] = []
+
+        async def of(mount: Mount) -> None:
+            records.extend(await self._records_of(mount).all())
+            notes.extend(note for note in await History(mount.bucket).all() if now - note.ended <= timedelta(days=7))
+
+        await self._ask(of)
+        week = [note.size for note in notes if note.outcome == "complete"]
+        today = [note.size for note in notes if note.outcome == "complete" and note.ended.date() == now.date()]
+        failures = sum(note.outcome not in ("complete", "cancelled") for note in notes)
         speed = sum(session.speed.bytes_per_second for session in self._sessions.values())
-        return Statistics(active, active_bytes, speed, today, today_bytes, week, week_bytes, failures)
+        pending = sum(record.size or 0 for record in records)
+        return Statistics(len(records), pending, speed, len(today), sum(today), len(week), sum(week), failures)
+
+    async def _ask(self, ask: Callable[[Mount], Awaitable[T]]) -> list[T]:
+        """Ask each bucket that may be written; one that is away is told in the log and hinders no other.
+
+        Raises:
+            CloudContentsError: None of them could be asked.
+        """
+        answers: list[T] = []
+        failures: list[CloudContentsError] = []
+        for mount in self.namespace.mounts:
+            if not mount.read_only:
+                try:
+                    answers.append(await ask(mount))
+                except CloudContentsError as error:
+                    failures.append(error)
+                    self._log.warning("Uploads to %s could not be asked for: %s", mount.bucket.url, error.message)
+        if failures and not answers:
+            raise failures[0]
+        return answers
 
     async def watch(self, id: str, *, owner: str | None = None, every: float = 0.5) -> AsyncIterator[UploadStatus]:
         """The status again and again, whenever it has changed, until the upload has ended."""
