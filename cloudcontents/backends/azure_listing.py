@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from azure.storage.blob import ContainerClient
 
-from cloudcontents.errors import UnsupportedError
+from cloudcontents.errors import TruncatedError, UnsupportedError
 
 from .azure_names import metadata_of
 from .azure_replies import taken
@@ -30,6 +30,7 @@ def list_page(container: ContainerClient, prefix: str, *, delimiter: str | None,
         size: Entries wanted.
 
     Raises:
+        TruncatedError: What came has no end.
         UnsupportedError: What came is no XML.
     """
     arguments: dict[str, Any] = {"name_starts_with": prefix, "include": ["metadata"], "results_per_page": min(size or _MOST, _MOST)}
@@ -37,8 +38,11 @@ def list_page(container: ContainerClient, prefix: str, *, delimiter: str | None,
         arguments["delimiter"] = delimiter
     ask = container.walk_blobs if delimiter else container.list_blobs
     reply = taken(lambda hook: next(ask(**arguments, raw_response_hook=hook).by_page(token)))
+    body: bytes = reply.body()
+    if not body.rstrip().endswith(b"</EnumerationResults>"):
+        raise TruncatedError("The store broke off while sending a listing; try again.")
     try:
-        root = ElementTree.fromstring(reply.body())  # noqa: S314 - the store's, over its own connection; the SDK reads it so too
+        root = ElementTree.fromstring(body)  # noqa: S314 - the store's, over its own connection; the SDK reads it so too
     except ElementTree.ParseError as error:
         raise UnsupportedError("The store's listing cannot be read; a name in it may hold a control character.") from error
     # Each store orders names that few have in its own way.

@@ -22,7 +22,7 @@ from botocore.session import Session
 
 from cloudcontents import redact
 from cloudcontents.config import StoreUrl
-from cloudcontents.errors import ConfigurationError, StorageAuthError, UnsupportedError
+from cloudcontents.errors import ConfigurationError, StorageAuthError, TruncatedError, UnsupportedError
 
 from .interface import ALWAYS, When
 from .s3_errors import OUTDATED, failure, is_bare
@@ -52,6 +52,21 @@ OPTIONS = frozenset(
 
 #: Seconds to wait for the next byte of a reply; while the store copies or joins parts, none comes.
 _READ, _READ_LONG = 25, 600
+
+#: Calls whose answer is a document, however little there is to tell.
+_TOLD_IN_XML = frozenset(
+    {
+        "CompleteMultipartUpload",
+        "CopyObject",
+        "CreateMultipartUpload",
+        "DeleteObjects",
+        "ListBuckets",
+        "ListMultipartUploads",
+        "ListObjectsV2",
+        "ListParts",
+        "UploadPartCopy",
+    }
+)
 
 #: What boto3 takes for a bucket's name, without its ARNs.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
@@ -214,7 +229,9 @@ class S3Connection:
                     raise NoCredentialsError
                 config = config.merge(Config(signature_version=UNSIGNED))  # an emulator, or a public store on this network
         region = session.get_config_variable("region") or "us-east-1"
-        return session.create_client("s3", endpoint_url=self._endpoint, config=config, region_name=region)
+        client = session.create_client("s3", endpoint_url=self._endpoint, config=config, region_name=region)
+        client.meta.events.register("after-call.s3", _check_whole)
+        return client
 
     def _made_signer(self) -> tuple[S3Client, Any]:
         """A client that signs for others, under the name that they reach the store by, and its credentials."""
@@ -278,6 +295,16 @@ def _host(option: str, endpoint: str | None) -> str | None:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigurationError(f"{option} is an address only: no credentials, no '?'.")
     return parts.hostname
+
+
+def _check_whole(*, http_response: Any, model: Any, **_: Any) -> None:
+    """Refuse an answer without a body where the store always sends one: the SDK would take a cut listing for an empty one.
+
+    Raises:
+        TruncatedError: There is none.
+    """
+    if model.name in _TOLD_IN_XML and http_response.status_code == 200 and not http_response.content.strip():
+        raise TruncatedError("The store broke off while sending its answer; try again.")
 
 
 def _lasting(credentials: Any, seconds: int) -> int:

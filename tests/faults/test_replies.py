@@ -81,6 +81,7 @@ class User:
             assert self.cloud.text(f"{self.folder}/{name}") in texts
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("share", "least", "requests"),
     [
@@ -151,3 +152,16 @@ def test_a_cut_reply_is_never_taken_for_a_whole_file(cloud, noise, reset):
         assert not loaded.whole or loaded.status in (502, 503)
         cloud.proxy.heal()
         assert cloud.text(f"{folder}/big.txt") == text
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("at", [0, 1, 150])
+def test_a_cut_listing_is_asked_for_again(cloud, at, reset):
+    folder = cloud.folder({f"{number}.txt": "x" for number in range(3)})
+    cloud.patience(first_pause=0.01)
+    cloud.proxy.forget()
+    cloud.proxy.truncate(at, reset=reset, method="GET", path="delimiter", times=2)
+    listed = cloud.ask("list", "GET", f"/api/contents/{folder}", query={"type": "directory"})
+    assert listed.status == 200, listed.body
+    assert [entry["name"] for entry in json.loads(listed.body)["content"]] == ["0.txt", "1.txt", "2.txt"]
+    assert sum(bool(found.fault) for found in cloud.proxy.requests) >= 2
