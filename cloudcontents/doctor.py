@@ -117,7 +117,8 @@ class _Examination:
 
     async def _reach(self) -> bool:
         # A store may tell a missing bucket from a missing object only in a listing.
-        for question in (lambda: self._bucket.find(f"{self._scratch}nothing"), self._list):
+        questions: tuple[Callable[[], Awaitable[object]], ...] = (lambda: self._bucket.find(f"{self._scratch}nothing"), self._list)
+        for question in questions:
             try:
                 await question()
             except CloudContentsError as error:
