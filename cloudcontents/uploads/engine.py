@@ -410,7 +410,7 @@ class Uploads:
         pending = sum(record.size or 0 for record in records)
         return Statistics(len(records), pending, speed, len(today), sum(today), len(week), sum(week), failures)
 
-    async def _ask(self, ask: Callable[[Mount], Awaitable[T]]) -> list[T]:
+    async def _ask(self, ask: Callable[[Mount], Awaitable[T]]) -> Sequence[T]:
         """Ask each bucket that may be written; one that is away is told in the log and hinders no other.
 
         Raises:
