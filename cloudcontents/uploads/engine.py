@@ -333,7 +333,7 @@ class Uploads:
         _, session = await self._find(id, owner)
         parts = await session.listed()
         record = session.record
-        needed = None if record.size is None else plan.needed(session.parts, record.part_size, record.size)
+        needed = session.needed
         held = [{"number": part.number, "size": part.size, "checksum": part.checksum} for part in parts]
         progress = None if record.size is None else session.received / record.size if record.size else 1.0
         return PartsStatus(id, record.part_size, held, needed, session.offset, progress)

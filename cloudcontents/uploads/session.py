@@ -107,6 +107,13 @@ class Session:
         return self.offset if self._whole else sum(part.size for part in self.parts.values()) + self._rest_size
 
     @property
+    def needed(self) -> list[int] | None:
+        """Numbers of the parts that are still to come; None while the size is unknown."""
+        if self._whole:
+            return []
+        return None if self.record.size is None else plan.needed(self.parts, self.record.part_size, self.record.size)
+
+    @property
     def has_volatile_bytes(self) -> bool:
         """Whether bytes are held that the store has not: this session must not be forgotten."""
         return self._rest_size > self._tail.size or self._ahead is not None
