@@ -117,7 +117,6 @@ def _cell(found: dict[str, float | None] | None, failure: str | None, notes: lis
     parts = [f"**{time_}**"]
     if found["requests"] is not None:
         parts.append(f"{found['requests']:,.4g} req")
-    parts.append(f"{found['processor_milliseconds'] or 0:,.0f} ms CPU")
     parts.append(f"+{found['peak_mib'] or 0:,.0f} MiB")
     parts.append(f"{found['ping_max'] or 0:,.0f} ms")
     return " · ".join(parts)
