@@ -95,14 +95,16 @@ class JupyterServer:
     Args:
         home: A directory of its own; its log is there.
         settings: Of the manager, as ``{"url": …}`` or ``{"mounts": …}``.
+        options: Of the server itself, by their full names, as ``{"ServerApp.allow_origin": …}``.
     """
 
-    def __init__(self, home: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> None:
         self.home = home
         self.log = home / "log"
         self.token = secrets.token_hex(16)
         self.port = free_port()
         self._settings = settings
+        self._options = options or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: list[Session] = []
 
@@ -127,6 +129,7 @@ class JupyterServer:
             "ServerApp.root_dir": str(self.home),
             "ServerApp.open_browser": False,
             **{f"CloudContentsManager.{name}": value for name, value in self._settings.items()},
+            **self._options,
         }
         places = {f"JUPYTER_{name}_DIR": str(self.home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
         private = {"HOME": str(self.home), "JUPYTER_NO_CONFIG": "1", "JUPYTER_TOKEN": self.token, "IPYTHONDIR": str(self.home)}
