@@ -44,7 +44,7 @@ class Asking:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="asking")
+            self._thread = threading.Thread(target=self._loop.run_forever, name="asking", daemon=True)
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 

@@ -27,8 +27,8 @@ class PathedManager(CloudContentsManager):
 
 
 def prefix_of(directory: Path) -> str:
-    """The prefix that is named for a directory."""
-    return f"{directory.parent.name}-{directory.name}"
+    """The prefix that is named for a directory, and for the process that made it."""
+    return "-".join(directory.parts[-3:])
 
 
 def store_url(directory: Path) -> str:
