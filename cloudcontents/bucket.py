@@ -259,7 +259,7 @@ class Bucket:
                         if await self.find(key) is None:
                             return
                 raise
-            except (UnavailableError, DeadlineError):
+            except (UnavailableError, DeadlineError, TruncatedError):
                 lost = True
                 raise
 
@@ -313,7 +313,7 @@ class Bucket:
             ends = time.monotonic() + left
             try:
                 await self._timed("rename", lambda: backend.rename(src, dst), left)
-            except (UnavailableError, DeadlineError):
+            except (UnavailableError, DeadlineError, TruncatedError):
                 failed = True
                 raise
             except (NotFoundError, AlreadyExistsError):
@@ -416,7 +416,7 @@ class Bucket:
                     raise OutcomeUnknownError(f"The reply to writing {show(key)} was lost; read it back before writing again.")
             try:
                 return await self._timed(operation, write, _until(ends))
-            except (UnavailableError, DeadlineError) as error:
+            except (UnavailableError, DeadlineError, TruncatedError) as error:
                 # "Slow down" is said before anything is done, as a rule; all else may have been done.
                 failed, lost = True, lost or not isinstance(error, RateLimitedError)
                 raise

@@ -11,7 +11,15 @@ from cloudcontents.backends.faults import Fault, FaultBackend
 from cloudcontents.backends.interface import IF_ABSENT, IfVersion, ObjectInfo, Reader
 from cloudcontents.backends.memory import MemoryBackend, drop_memory_store
 from cloudcontents.bucket import Bucket, Patience
-from cloudcontents.errors import AlreadyExistsError, ConflictError, DeadlineError, NotFoundError, RateLimitedError, UnavailableError
+from cloudcontents.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DeadlineError,
+    NotFoundError,
+    RateLimitedError,
+    TruncatedError,
+    UnavailableError,
+)
 from cloudcontents.registry import open_backend
 
 QUICK = Patience(first_pause=0.0)
@@ -19,6 +27,10 @@ QUICK = Patience(first_pause=0.0)
 
 def slow_down():
     return RateLimitedError("slow down")
+
+
+def cut():
+    return TruncatedError("the reply was cut off")
 
 
 def broken():
@@ -32,7 +44,7 @@ def name():
     drop_memory_store(name)
 
 
-@pytest.mark.parametrize("error", [slow_down, broken])
+@pytest.mark.parametrize("error", [slow_down, broken, cut])
 @pytest.mark.parametrize("when", ["absent", "version"])
 async def test_a_write_that_was_done_in_spite_of_its_failure_is_no_conflict(name, error, when):
     clean = Bucket(MemoryBackend(name))
@@ -42,7 +54,7 @@ async def test_a_write_that_was_done_in_spite_of_its_failure_is_no_conflict(name
     assert (await clean.head("a")).version == info.version
 
 
-@pytest.mark.parametrize("error", [slow_down, broken])
+@pytest.mark.parametrize("error", [slow_down, broken, cut])
 async def test_what_somebody_else_wrote_after_a_failure_stays_a_conflict(name, error):
     class Meanwhile(FaultBackend):
         async def put(self, key, body, **options):
@@ -56,7 +68,7 @@ async def test_what_somebody_else_wrote_after_a_failure_stays_a_conflict(name, e
     assert (await bucket.read("a"))[1] == b"theirs"
 
 
-@pytest.mark.parametrize("error", [slow_down, broken])
+@pytest.mark.parametrize("error", [slow_down, broken, cut])
 @pytest.mark.parametrize("checksums", [True, False])
 async def test_a_copy_that_was_done_in_spite_of_its_failure_is_found(name, error, checksums):
     """A store that has no checksum of what it copied by parts tells by the write id, which goes with the copy."""
@@ -75,7 +87,7 @@ async def test_a_copy_that_was_done_in_spite_of_its_failure_is_found(name, error
         await bucket.copy("a", "c", when=IF_ABSENT)
 
 
-@pytest.mark.parametrize("error", [slow_down, broken])
+@pytest.mark.parametrize("error", [slow_down, broken, cut])
 async def test_a_deletion_that_was_done_in_spite_of_its_failure_is_no_conflict(name, error):
     bucket = Bucket(FaultBackend(MemoryBackend(name), [Fault(error, after=True, operation="delete", nth=1)]), patience=QUICK)
     info = await bucket.put("a", b"x")
