@@ -30,20 +30,24 @@ SMALL, LARGE = 8 * MIB + 12_345, 20 * MIB
 
 @dataclass
 class Target:
-    """A running server and its bucket."""
+    """A running server and its bucket. The rig's proxies can be put before it."""
 
     jupyter: JupyterServer
     read: Callable[[str], bytes]
     session: Session
+    dialect: str = ""
 
     @property
-    def origin(self) -> str:
+    def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.jupyter.port}"
 
     @property
-    def uploads(self) -> str:
+    def url(self) -> str:
         """Where clients begin uploads."""
-        return f"{self.origin}/cloudcontents/uploads"
+        return f"{self.endpoint}/cloudcontents/uploads"
+
+    def advertise(self, endpoint: str) -> None:
+        """The server names no address of its own, whatever is before it."""
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -51,9 +55,9 @@ class Target:
         return {"Authorization": f"token {self.jupyter.token}"}
 
     def holds(self, name: str, path: Path) -> bool:
-        """Whether the store has the file, byte for byte, and the server knows of no upload any more."""
+        """Whether the store has the file, byte for byte, and the server knows of no upload of it, or of a piece, any more."""
         under_way = self.session.request("GET", "/cloudcontents/uploads").json["uploads"]
-        assert under_way == []
+        assert [upload for upload in under_way if upload["path"] in (name, "partial")] == []
         return hashlib.sha256(self.read(name)).digest() == hashlib.sha256(path.read_bytes()).digest()
 
 

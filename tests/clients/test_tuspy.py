@@ -18,7 +18,7 @@ SMALL, LARGE = 8 * MIB + 12_345, 20 * MIB
 
 @pytest.fixture
 def client(target):
-    return TusClient(target.uploads, headers=target.authorization)
+    return TusClient(target.url, headers=target.authorization)
 
 
 def described(path):
