@@ -1,4 +1,4 @@
-"""`python -m benchmarks [disk | peers | latency]`; see docs/benchmarks.md."""
+"""`python -m benchmarks [disk | peers | latency | uploads]`; see docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("disk", "peers", "latency"),
+        choices=("disk", "peers", "latency", "uploads"),
         default="disk",
         help="disk: file:// beside Jupyter Server's own manager; peers: MinIO beside other S3 managers; "
-        "latency: every cloud with time added to each request",
+        "latency: every cloud with time added to each request; uploads: each door beside boto3 and s3contents",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each server (default 5)")
     parser.add_argument("--gib", type=float, default=1.0, help="size of the big file (default 1)")
@@ -26,6 +26,8 @@ def main() -> None:
         from .disk import run
     elif options.what == "peers":
         from .peers import run
+    elif options.what == "uploads":
+        from .uploads import run
     else:
         from .latency import run
     run(options.rounds, options.only, options.gib, options.json)

@@ -106,22 +106,23 @@ class Side:
 
 
 @contextlib.contextmanager
-def sides(minio: Any, home: Path, wanted: Iterable[str]) -> Iterator[list[Side]]:
-    """Start those that are wanted, and end them."""
+def sides(minio: Any, home: Path, wanted: Iterable[str], *, wired: bool = True) -> Iterator[list[Side]]:
+    """Start those that are wanted, and end them. Without the proxy nothing is counted, and bytes flow as fast as they can."""
     with contextlib.ExitStack() as stack:
-        yield [_side(minio, home, name, stack) for name in wanted]
+        yield [_side(minio, home, name, stack, wired) for name in wanted]
 
 
-def _side(minio: Any, home: Path, name: str, stack: contextlib.ExitStack) -> Side:
+def _side(minio: Any, home: Path, name: str, stack: contextlib.ExitStack, wired: bool) -> Side:
     place = home / "".join(letter for letter in name if letter.isalnum())
     place.mkdir()
     if name == DISK:
         side = Side(Server(name, place, ON_DISK))
     else:
-        bucket, wire, client = minio.new_bucket(), Wire(minio), _client(minio)
-        stack.callback(wire.close)
+        bucket, wire, client = minio.new_bucket(), Wire(minio) if wired else None, _client(minio)
+        if wire is not None:
+            stack.callback(wire.close)
         stack.callback(client.close)
-        side = Side(_server(name, place, minio, bucket, wire), client, bucket, wire)
+        side = Side(_server(name, place, minio, bucket, wire.url if wire is not None else minio.url), client, bucket, wire)
         side.marker = ".s3keep" if name == S3CONTENTS else ""
         side.put({side.marker or "first.txt": b""})
         # Some remember from their start what the root holds.
@@ -149,14 +150,14 @@ def _client(minio: Any) -> Any:
     )
 
 
-def _server(name: str, home: Path, minio: Any, bucket: str, wire: Wire) -> Server:
+def _server(name: str, home: Path, minio: Any, bucket: str, url: str) -> Server:
     if name in (MINE, MINE_FOR_GOOD):
         trash = [] if name == MINE else ["--CloudContentsManager.delete_to_trash=False", "--CloudContentsManager.always_delete_dir=True"]
-        return Server(name, home, [*OURS, *trash], {"CLOUDCONTENTS_URL": f"s3://{bucket}", **minio.environment(wire.url)})
+        return Server(name, home, [*OURS, *trash], {"CLOUDCONTENTS_URL": f"s3://{bucket}", **minio.environment(url)})
     if name == S3CONTENTS:
         told = {
             "bucket": bucket,
-            "endpoint_url": wire.url,
+            "endpoint_url": url,
             "access_key_id": minio.access_key,
             "secret_access_key": minio.secret_key,
             "region_name": minio.region,
@@ -164,14 +165,14 @@ def _server(name: str, home: Path, minio: Any, bucket: str, wire: Wire) -> Serve
         arguments = [f"--S3ContentsManager.{option}={value}" for option, value in told.items()]
         return Server(name, home, ["--ServerApp.contents_manager_class=s3contents.S3ContentsManager", *arguments], {}, python_of(name))
     if name == FSSPEC:
-        client = {"endpoint_url": wire.url, "region_name": minio.region}
+        client = {"endpoint_url": url, "region_name": minio.region}
         resource = {
             "url": f"s3://{bucket}",
             "type": "fsspec",
             "kwargs": {"key": minio.access_key, "secret": minio.secret_key, "client_kwargs": client},
         }
     else:
-        where = f"s3://{minio.access_key}:{minio.secret_key}@{bucket}?endpoint_url={quote(wire.url, safe='')}"
+        where = f"s3://{minio.access_key}:{minio.secret_key}@{bucket}?endpoint_url={quote(url, safe='')}"
         resource = {"url": where, "type": "pyfs"}
     resource |= {"name": "bucket", "auth": "none"}
     (home / "config.json").write_text(json.dumps({"JupyterFs": {"resources": [resource]}}))

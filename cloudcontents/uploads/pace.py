@@ -8,8 +8,8 @@ from collections import deque
 
 from ..errors import RateLimitedError, UnavailableError
 
-#: Parts on their way to one bucket. Eight threads saturate an SDK.
-_LEAST, _FIRST, _MOST = 1, 4, 8
+#: Parts on their way to one bucket, each in memory. Four keep an SDK's threads busy; more cost memory and bring nothing.
+_LEAST, _FIRST, _MOST = 1, 2, 4
 
 #: Seconds over which a speed is taken.
 _WINDOW = 10.0

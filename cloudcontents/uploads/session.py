@@ -79,6 +79,7 @@ class Session:
         self._whole = False
         self._loaded = fresh
         self._mine = fresh
+        self._told = False
         # SHA-256 of everything so far: only while this process has seen each byte, in order.
         self._rolling = hashlib.sha256() if fresh and record.sha256 is not None else None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -130,7 +131,8 @@ class Session:
             UploadNotFoundError: The upload is gone.
             CloudContentsError: The store cannot be asked; nothing is taken for empty.
         """
-        if self._loaded and await self._records.is_current(self.record):
+        # A server that writes says so in the record once: only who did it last knows by itself what has come since.
+        if self._loaded and self._mine and await self._records.is_current(self.record):
             return
         await self._load()
 
@@ -224,7 +226,8 @@ class Session:
                     view = memoryview(piece)
                     while held + len(view) >= self.record.part_size:
                         cut = self.record.part_size - held
-                        await self._send(number, [*rest, bytes(view[:cut])])
+                        rest.append(bytes(view[:cut]))
+                        await self._send(number, rest)
                         rest, held, view, number = [], 0, view[cut:], number + 1
                     if view:
                         rest.append(bytes(view) if len(view) != len(piece) else piece)
@@ -290,8 +293,8 @@ class Session:
             await self.discard()
             raise UploadGoneError("This upload was ended by another request; nothing of it is kept.") from error
 
-    async def _send(self, number: int, pieces: Sequence[bytes]) -> None:
-        """Put one part on its way; waits while too many are."""
+    async def _send(self, number: int, pieces: list[bytes]) -> None:
+        """Put one part on its way, and empty the list; waits while too many are."""
         if self._failure is not None:
             raise self._failure
         data, checksum = await self._offload.run(self._join, pieces)
@@ -303,8 +306,9 @@ class Session:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    def _join(self, pieces: Sequence[bytes]) -> tuple[bytes, str]:
+    def _join(self, pieces: list[bytes]) -> tuple[bytes, str]:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()  # not held twice while the part waits for its turn
         if self._rolling is not None:
             self._rolling.update(data)
         return data, f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -348,8 +352,9 @@ class Session:
         async with self._pace:
             part = await self._store.put(self.record.upload, number, data, checksum=checksum)
         await self._check_alive()
-        if (_now() - self.record.touched).total_seconds() > _TOUCH:
-            # Parts may come to several servers at once: one of them says so, and the others need not.
+        if (_now() - self.record.touched).total_seconds() > _TOUCH or not (self._mine or self._told):
+            # Parts may come to several servers at once, so that nobody takes the upload over; but all are to look anew.
+            self._told = True
             with contextlib.suppress(ConflictError):
                 self.record = await self._records.change(self.record, touched=_now())
         self.speed.add(len(data))
@@ -401,6 +406,8 @@ class Session:
                 if found is not None:
                     return found
                 parts = await self._all_parts()
+                if self._whole:
+                    continue
                 await self._verify(parts)
                 try:
                     self.record = await self._records.change(
@@ -416,7 +423,7 @@ class Session:
             raise AssertionError("unreachable")  # pragma: no cover
 
     async def _all_parts(self) -> Sequence[Part]:
-        """The parts of the whole file.
+        """The parts of the whole file; none where it was made meanwhile.
 
         Raises:
             IncompleteError: Bytes are missing.
@@ -426,10 +433,14 @@ class Session:
         size = self.record.size or 0
         missing = plan.needed(self.parts, self.record.part_size, size)
         if missing:
+            # They may have come to another server.
+            await self._load()
+            missing = self.needed or []
+        if missing:
             raise IncompleteError(
                 f"{len(missing)} parts of {keys.show(self.record.path)} are missing, the first is number {missing[0]}; send them first."
             )
-        return [self.parts[number] for number in range(1, plan.count(size, self.record.part_size) + 1)]
+        return [] if self._whole else [self.parts[number] for number in range(1, plan.count(size, self.record.part_size) + 1)]
 
     async def _make_once(self, parts: Sequence[Part], when: When) -> ObjectInfo:
         """Make the object; where another server was faster, its one is it."""

@@ -32,6 +32,12 @@ class UploadSettings(HasTraits):
         once more within the store.""",
     )
     recovered_upload_days = Float(7, min=0, config=True, help="Days for which recovered files are kept.")
+    upload_interim_responses = Bool(
+        False,
+        config=True,
+        help="""Answer uploads in the IETF's draft with interim responses (104), too: where the upload is, and how far. Only where no proxy
+        is in between that takes them for the answer; nginx 1.22 does.""",
+    )
     pre_upload_hook = Any(
         None,
         allow_none=True,
