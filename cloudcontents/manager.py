@@ -30,7 +30,7 @@ from .naming import copy_name, free_names
 from .parallel import both
 from .reads import ManagerReads
 from .saves import Precondition
-from .uploads.chunks import LAST
+from .uploads.chunks import LAST, digest_of
 
 
 class CloudContentsManager(ManagerReads):
@@ -163,11 +163,15 @@ class CloudContentsManager(ManagerReads):
             self.run_pre_save_hooks(model=model, path=location.api)
         _type_of(model, only="file")
         self.resolve_new(location.api)
-        data = await self._offload.run(models.file_bytes, model["content"], model.get("format"))
+        data, digest = await self._offload.run(_chunk_bytes, model["content"], model.get("format"))
         client, owner = bases.uploader(), bases.user_name()
-        await self.chunks.add(location.api, client, number, data, owner=owner)
+        there = await location.bucket.find(location.path) if number == 1 else None
+        await self.chunks.add(location.api, client, number, data, digest, there=there, owner=owner)
+        there = self.chunks.there(location.api, client)
         if number != LAST:
-            return await self._pending_model(location)
+            return self._pending_model(location, there)
+        # What this client saw when it began, where it was not served the file before.
+        self._served.saw(location.api, there.version if there is not None else None)
         condition = await self._saves.precondition(location, model)
         try:
             await self.chunks.finish(location.api, client, condition.when, owner=owner)
@@ -175,11 +179,10 @@ class CloudContentsManager(ManagerReads):
             raise await self._saves.refused(location, condition) from error
         return await self._get(location, False, "file", None, False)
 
-    async def _pending_model(self, location: Location) -> Model:
+    def _pending_model(self, location: Location, there: ObjectInfo | None) -> Model:
         """What a chunk that is not the last one is answered with: the file as it still is, or one that is not there yet."""
-        info = await location.bucket.find(location.path)
-        if info is not None:
-            return models.file_model(location.api, info, "file")
+        if there is not None:
+            return models.file_model(location.api, there, "file")
         return models.directory_model(location.api, None) | {"type": "file", "mimetype": mimetypes.guess_type(location.path)[0]}
 
     # --- new files ----------------------------------------------------------------------------------------------------------
@@ -443,6 +446,11 @@ def _type_of(model: Mapping[str, Any], *, only: str | None = None) -> str:
 def _is_bucket(location: Location) -> bool:
     """Whether a path is itself one of an account's buckets."""
     return not location.path and location.mount.account is not None
+
+
+def _chunk_bytes(content: Any, format: Any) -> tuple[bytes, bytes]:
+    data = models.file_bytes(content, format)
+    return data, digest_of(data)
 
 
 def _content_type(path: str) -> str | None:

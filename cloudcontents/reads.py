@@ -84,6 +84,8 @@ class ManagerReads(ManagerSettings):
         saving = handler is not None and handler.request.method == "PUT"
         if saving and self._served.is_fresh(location.api):
             return True
+        if saving and self.chunks.is_under_way(location.api, bases.uploader()):
+            return self.chunks.there(location.api, bases.uploader()) is not None
         entry = await location.tree.lookup(location.path, "file") if location.path else None
         if entry is None:
             self._served.forget(location.api)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, cast
 
 from jupyter_client.jsonutil import json_default
 from jupyter_server.services.contents.handlers import ContentsHandler, default_handlers
@@ -21,7 +22,19 @@ _LARGE = 256 * 1024
 
 
 class OffloadingContentsHandler(ContentsHandler):
-    """The server's handler; large models leave through a thread."""
+    """The server's handler; large models come and leave through a thread."""
+
+    _parsed: Any = None
+
+    async def put(self, path: str = "") -> None:
+        """The server's own, with a large body read as JSON beforehand."""
+        if self.current_user is not None and len(self.request.body) > _LARGE:
+            self._parsed = await asyncio.to_thread(super().get_json_body)
+        await cast(Awaitable[None], super().put(path))
+
+    def get_json_body(self) -> Any:
+        """The body's JSON, read once."""
+        return super().get_json_body() if self._parsed is None else self._parsed
 
     def _finish_model(self, model: dict[str, Any], location: bool = True) -> None:
         if not _is_large(model):

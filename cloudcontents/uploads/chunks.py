@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from .. import keys
-from ..backends.interface import ALWAYS, When
+from ..backends.interface import ALWAYS, ObjectInfo, When
 from ..errors import ConflictError, NotFoundError, UploadGoneError
 from .engine import Uploads
 from .status import UploadStatus
@@ -28,6 +28,7 @@ _MOST = 1000
 @dataclass(slots=True)
 class _Under:
     id: str
+    there: ObjectInfo | None
     offset: int = 0
     seen: list[bytes] = field(default_factory=list)
 
@@ -43,8 +44,28 @@ class Chunks:
         self._uploads = uploads
         self._under_way: OrderedDict[tuple[str, str], _Under] = OrderedDict()
 
-    async def add(self, path: str, client: str, number: int, data: bytes, *, owner: str | None) -> str:
-        """Take one chunk; returns the upload's id. Number 1 begins anew; the same chunk again with the same bytes changes nothing.
+    def is_under_way(self, path: str, client: str) -> bool:
+        """Whether a client's chunks of a path are coming in."""
+        return (path, client) in self._under_way
+
+    def there(self, path: str, client: str) -> ObjectInfo | None:
+        """The file that was there when the first chunk came: so that not each chunk has to ask."""
+        upload = self._under_way.get((path, client))
+        return upload.there if upload is not None else None
+
+    async def add(
+        self, path: str, client: str, number: int, data: bytes, digest: bytes, *, there: ObjectInfo | None, owner: str | None
+    ) -> None:
+        """Take one chunk. Number 1 begins anew; the same chunk again with the same bytes changes nothing.
+
+        Args:
+            path: The API path.
+            client: Whose chunks these are.
+            number: 1, 2, … and `LAST`.
+            data: The bytes.
+            digest: `digest_of` them.
+            there: With number 1: the file that is there.
+            owner: The user, where users have names.
 
         Raises:
             ConflictError: It is not the next one, or other bytes came under its number before; begin again with chunk 1.
@@ -52,21 +73,20 @@ class Chunks:
         key = (path, client)
         upload = self._under_way.get(key)
         if number == 1:
-            if upload is not None and upload.seen == [_digest(data)]:
-                return upload.id  # a lost reply
+            if upload is not None and upload.seen == [digest]:
+                return  # its reply was lost
             if upload is not None:
                 await self._forget(key, owner)
             begun = await self._uploads.start(path, when=ALWAYS, owner=owner, protocol="chunks")
-            upload = self._under_way[key] = _Under(begun.id)
+            upload = self._under_way[key] = _Under(begun.id, there)
             if len(self._under_way) > _MOST:
                 self._under_way.popitem(last=False)
         if upload is None:
             raise ConflictError(f"No upload of {keys.show(path)} is under way here; upload the file again.")
         last = number == LAST
-        digest = _digest(data)
         if not last and number <= len(upload.seen):
             if upload.seen[number - 1] == digest:
-                return upload.id
+                return
             raise ConflictError(f"Chunk {number} of {keys.show(path)} came twice with different bytes; upload the file again.")
         if not last and number != len(upload.seen) + 1:
             raise ConflictError(f"Chunk {number} of {keys.show(path)} came before chunk {number - 1}; upload the file again.")
@@ -76,7 +96,6 @@ class Chunks:
             self._under_way.pop(key, None)
             raise ConflictError(f"The upload of {keys.show(path)} was interrupted; upload the file again.") from error
         upload.seen.append(digest)
-        return upload.id
 
     async def finish(self, path: str, client: str, when: When, *, owner: str | None) -> UploadStatus:
         """Publish what has arrived. Where the condition does not hold the upload is kept, as any other."""
@@ -89,5 +108,6 @@ class Chunks:
             await self._uploads.cancel(upload.id, owner=owner)
 
 
-def _digest(data: bytes) -> bytes:
+def digest_of(data: bytes) -> bytes:
+    """What tells a chunk from another one. Takes time: for a thread."""
     return hashlib.blake2b(data, digest_size=16).digest()
