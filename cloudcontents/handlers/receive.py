@@ -51,6 +51,11 @@ class Body:
             self._ended, self._cut = True, cut
             self._changed.set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self._ended
+
     def drain(self) -> None:
         """Nobody takes the bytes any more: let the connection go on."""
         self._pieces.clear()
@@ -99,6 +104,15 @@ class ReceivingHandler(CloudHandler):
     async def begin(self, *args: str) -> None:
         """Look at the headers; call `take` where the body is to be streamed. Raise to refuse it unread."""
 
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        """A failure is told at once: the rest of the body need not come, and where the client hangs it does not come."""
+        if self.body.ended:
+            return  # the verb is waiting for the result
+        self.body.drain()
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self._refuse(error)
+
     @property
     def body(self) -> Body:
         """The body, for whoever takes it."""
@@ -116,6 +130,7 @@ class ReceivingHandler(CloudHandler):
         """Begin what takes the body; its result is asked for by `taken`."""
         self._body = self.body
         self._taking = asyncio.ensure_future(work)
+        self._taking.add_done_callback(self._over)
 
     async def taken(self) -> Any:
         """The result of what took the body, now that it is all here."""
@@ -129,7 +144,7 @@ class ReceivingHandler(CloudHandler):
         return self._taking is not None
 
     async def data_received(self, chunk: bytes) -> None:
-        """The next bytes of the body. A failure is told at once: there is no reason to let the rest come."""
+        """The next bytes of the body."""
         if self._taking is None:
             self._received += chunk
             if len(self._received) > self._MOST_JSON:
@@ -138,16 +153,16 @@ class ReceivingHandler(CloudHandler):
         self.mark_activity()
         feeding = asyncio.ensure_future(self.body.feed(chunk))
         await asyncio.wait({feeding, self._taking}, return_when=asyncio.FIRST_COMPLETED)
-        if self._taking.done() and not self._finished:
+        if self._taking.done():
             self.body.drain()
-            error = self._taking.exception() if not self._taking.cancelled() else asyncio.CancelledError()
-            if error is not None:
-                self._refuse(error)
         await feeding
 
     def _refuse(self, error: BaseException) -> None:
         if not self._finished:
-            self._handle_request_exception(error)
+            try:
+                raise error  # tornado asks what is being handled
+            except BaseException as handled:
+                self._handle_request_exception(handled)
 
     def mark_activity(self) -> None:
         """Bytes are coming in: the server is not idle, though no request has ended."""

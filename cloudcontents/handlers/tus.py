@@ -5,17 +5,14 @@ https://tus.io/protocols/resumable-upload
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
-import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..backends.interface import ALWAYS, IF_ABSENT, IfVersion, When
 from ..errors import (
     ChecksumError,
     CloudContentsError,
@@ -24,9 +21,10 @@ from ..errors import (
     TooLargeError,
     WrongOffsetError,
 )
-from ..keys import join
 from ..uploads.status import UploadStatus
 from .conditions import http_date
+from .digests import Digest, compared
+from .upload_target import MediaTypeError, format_metadata, media_type, parse_metadata, target_condition, target_path
 
 if TYPE_CHECKING:
     from .uploads import UploadsHandler
@@ -35,15 +33,7 @@ VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination,concatenation"
 MEDIA_TYPE = "application/offset+octet-stream"
 
-#: Bytes of a body with a checksum that are kept in memory until it is compared; more go to a temporary file.
-_IN_MEMORY = 8 << 20
-
 _MOST = (1 << 63) - 1
-
-
-class _Digest(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-    def digest(self) -> bytes: ...
 
 
 class _Crc32:
@@ -58,7 +48,7 @@ class _Crc32:
 
 
 #: Algorithms of ``Upload-Checksum``. SHA-1 since the specification asks for it; it finds damage, and keeps no secret.
-CHECKSUMS: dict[str, Callable[[], _Digest]] = {
+CHECKSUMS: dict[str, Callable[[], Digest]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,
     "crc32": _Crc32,
@@ -72,11 +62,11 @@ class VersionError(CloudContentsError):
     http_status = 412
 
 
-class MediaTypeError(CloudContentsError, ValueError):
-    """A PATCH whose body is of another type."""
+class FinalUploadError(CloudContentsError, ValueError):
+    """Bytes for an upload that was put together from others."""
 
-    code = "media_type"
-    http_status = 415
+    code = "final_upload"
+    http_status = 403
 
 
 class TusChecksumError(ChecksumError):
@@ -128,13 +118,13 @@ class Tus:
         if concat.startswith("final"):
             return await self._concatenate(concat, told)
         size = self._length("Upload-Length")
-        if size is None and self._headers.get("Upload-Defer-Length") != "1":
+        if self._headers.get("Upload-Defer-Length", "1") != "1" or (size is None and "Upload-Defer-Length" not in self._headers):
             raise InvalidContentError("Say how long the file is (Upload-Length), or that this comes later (Upload-Defer-Length: 1).")
         if concat not in ("", "partial"):
             raise InvalidContentError("Upload-Concat is 'partial', or 'final;' and the URLs of partial uploads.")
-        body_type = self._headers.get("Content-Type", "").partition(";")[0].strip()
-        if self._handler.has_body and body_type != MEDIA_TYPE:
+        if self._handler.has_body and media_type(self._headers) != MEDIA_TYPE:
             raise MediaTypeError(f"The body of an upload has the Content-Type {MEDIA_TYPE}.")
+        self._algorithm()
         partial = concat == "partial"
         status = await self._uploads.start(
             self._path(told, partial=partial),
@@ -142,7 +132,7 @@ class Tus:
             metadata=told,
             content_type=told.get("filetype") or told.get("contentType"),
             sha256=told.get("sha256"),
-            when=self._condition(told),
+            when=target_condition(told, self._headers),
             owner=self._owner,
             fingerprint=told.get("fingerprint"),
             protocol="tus",
@@ -163,27 +153,19 @@ class Tus:
         ids = [urlsplit(address).path.rpartition("/")[2] for address in concat.partition(";")[2].split()]
         if not ids:
             raise InvalidContentError("Upload-Concat names no partial uploads.")
-        status = await self._uploads.concatenate(self._path(told), ids, metadata=told, when=self._condition(told), owner=self._owner)
+        status = await self._uploads.concatenate(
+            self._path(told), ids, metadata=told, when=target_condition(told, self._headers), owner=self._owner, pieces=concat
+        )
         self._handler.keep_header("Location", self._handler.address(status.id))
         return status
 
     def _path(self, told: Mapping[str, str], *, partial: bool = False) -> str:
-        path = self._handler.path_argument() or told.get("path")
-        if path is None and told.get("filename"):
-            path = join(told.get("directory", "").strip("/"), told["filename"])
+        path = target_path(self._handler.path_argument(), told, self._headers)
         if path is None and partial:
             return "partial"
         if not path:
             raise InvalidPathError("Say where the file goes: 'path' in Upload-Metadata, or ?path=….")
         return path
-
-    def _condition(self, told: Mapping[str, str]) -> When:
-        match = self._headers.get("If-Match", "").strip()
-        if match and match != "*":
-            return IfVersion(match.removeprefix("W/").strip('"'))
-        if told.get("version"):
-            return IfVersion(told["version"])
-        return ALWAYS if match == "*" or told.get("overwrite") == "true" else IF_ABSENT
 
     # --- going on -----------------------------------------------------------------------------------------------------------
 
@@ -205,13 +187,14 @@ class Tus:
             handler.set_header("Upload-Defer-Length", "1")
         else:
             handler.set_header("Upload-Length", str(status.size))
-        if status.is_partial:
-            handler.set_header("Upload-Concat", "partial")
+        concat = "partial" if status.is_partial else status.pieces
+        if concat is not None:
+            handler.set_header("Upload-Concat", concat)
 
     async def patch(self, id: str) -> None:
         """Begin to take more bytes."""
         handler = self._handler
-        if self._headers.get("Content-Type", "").partition(";")[0].strip() != MEDIA_TYPE:
+        if media_type(self._headers) != MEDIA_TYPE:
             raise MediaTypeError(f"The body of a PATCH has the Content-Type {MEDIA_TYPE}.")
         offset = self._length("Upload-Offset")
         if offset is None:
@@ -220,6 +203,8 @@ class Tus:
         await self._uploads.interrupt(id, owner=self._owner)
         status = await self._uploads.status(id, owner=self._owner)
         handler.refuse_ended(status)
+        if status.pieces is not None:
+            raise FinalUploadError("This upload was put together from others; nothing can be added to it.")
         if offset != status.offset:
             raise WrongOffsetError(status.offset)
         size = self._length("Upload-Length")
@@ -233,8 +218,9 @@ class Tus:
 
     async def _append(self, id: str, offset: int) -> UploadStatus:
         body: AsyncIterator[bytes] = self._handler.body.__aiter__()
-        if "Upload-Checksum" in self._headers:
-            body = self._compared(body)
+        told = self._algorithm()
+        if told is not None:
+            body = compared(body, [(CHECKSUMS[told[0]](), told[1])], TusChecksumError)
         await self._uploads.append(id, offset, body, owner=self._owner)
         status = await self._uploads.status(id, owner=self._owner)
         if status.size is not None and status.offset == status.size:
@@ -268,25 +254,6 @@ class Tus:
         except (ValueError, binascii.Error):
             raise InvalidContentError("Upload-Checksum is the algorithm, a space and the digest in base64.") from None
 
-    async def _compared(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same bytes, once all of them are here and have the checksum: a wrong one must leave nothing."""
-        told = self._algorithm()
-        assert told is not None  # noqa: S101 - asked for by the header's presence
-        digest: _Digest = CHECKSUMS[told[0]]()
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as held:
-
-            def keep(piece: bytes) -> None:
-                digest.update(piece)
-                held.write(piece)
-
-            async for piece in body:
-                await asyncio.to_thread(keep, piece)
-            if digest.digest() != told[1]:
-                raise TusChecksumError("The bytes that arrived do not match their checksum; send them again.")
-            await asyncio.to_thread(held.seek, 0)
-            while piece := await asyncio.to_thread(held.read, 1 << 20):
-                yield piece
-
     def _length(self, name: str) -> int | None:
         value = self._headers.get(name)
         if value is None:
@@ -294,26 +261,3 @@ class Tus:
         if not (value.isascii() and value.isdecimal()) or len(value) > 30 or int(value) > _MOST:
             raise InvalidContentError(f"{name} is a number of bytes.")
         return int(value)
-
-
-def parse_metadata(header: str | None) -> dict[str, str]:
-    """``Upload-Metadata``: pairs of a key and a base64 value, separated by commas.
-
-    Raises:
-        InvalidContentError: Not so.
-    """
-    found: dict[str, str] = {}
-    for pair in (header or "").split(","):
-        key, _, value = pair.strip().partition(" ")
-        if not key:
-            continue
-        try:
-            found[key] = base64.b64decode(value.strip(), validate=True).decode()
-        except (ValueError, binascii.Error):
-            raise InvalidContentError(f"The value of {key!r} in Upload-Metadata is not base64 of UTF-8 text.") from None
-    return found
-
-
-def format_metadata(metadata: Mapping[str, Any]) -> str:
-    """The reverse of `parse_metadata`."""
-    return ",".join(f"{key} {base64.b64encode(str(value).encode()).decode()}".strip() for key, value in metadata.items())

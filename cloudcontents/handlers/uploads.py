@@ -18,6 +18,7 @@ from ..errors import InvalidContentError, UploadGoneError, WrongOffsetError
 from ..uploads.recovered import RecoveredFiles
 from ..uploads.status import UploadStatus
 from .base import CloudHandler, api_path
+from .draft import Draft
 from .receive import ReceivingHandler
 from .tus import VERSION, Tus
 
@@ -30,6 +31,8 @@ class UploadsHandler(ReceivingHandler):
 
     _kept: dict[str, str]
     _created: UploadStatus
+    #: Whether the request is in the IETF's draft: neither tus nor JSON.
+    _speaks_draft = False
 
     def initialize(self) -> None:
         """Nothing is kept yet."""
@@ -51,6 +54,11 @@ class UploadsHandler(ReceivingHandler):
     def speaks_tus(self) -> bool:
         """Whether the request says so."""
         return "Tus-Resumable" in self.request.headers
+
+    @property
+    def draft(self) -> Draft:
+        """This request, in the IETF's draft."""
+        return Draft(self)
 
     @property
     def verb(self) -> str:
@@ -90,7 +98,21 @@ class UploadsHandler(ReceivingHandler):
             self.set_header(name, value)
         if isinstance(error, WrongOffsetError):
             self.set_header("Upload-Offset", str(error.offset))
-        super().write_error(status_code, **kwargs)
+        if not self._speaks_draft:
+            super().write_error(status_code, **kwargs)
+            return
+        problem = self.draft.problem(self.error_model(status_code, **kwargs), status_code, error)
+        self._content_type = "application/problem+json"
+        self.finish(json.dumps(problem))
+
+    async def _tell_draft(self, status: UploadStatus, code: int) -> None:
+        """Answer bytes in the draft: the upload as JSON where it is complete, else nothing but headers."""
+        self.draft.tell(status)
+        if status.state == "complete":
+            await self.reply(upload_model(status), 201 if code == 201 else 200)
+            return
+        self.set_status(code)
+        self.finish()
 
     # --- the verbs ------------------------------------------------------------------------------------------------------------
 
@@ -101,11 +123,15 @@ class UploadsHandler(ReceivingHandler):
             created = await self.tus.create()
             if created is not None:
                 self._created = created
+        elif self.request.method == "POST" and self.draft.is_creation:
+            self._speaks_draft = True
+            await self.draft.create()
 
     @allow_unauthenticated
     async def options(self, *args: str) -> None:  # type: ignore[override]
         """What this server can do: 204."""
         self.tus.describe()
+        self.draft.describe()
         self.set_status(204)
         self.finish()
 
@@ -120,6 +146,9 @@ class UploadsHandler(ReceivingHandler):
         """Begin an upload: 201 with its address in ``Location``."""
         if self.speaks_tus:
             await self.tus.end(await self.taken() if self.is_taking else self._created, 201)
+            return
+        if self._speaks_draft:
+            await self._tell_draft(await self.taken(), 201)
             return
         wanted = await self.body_object()
         unknown = wanted.keys() - {"path", "size", "metadata", "content_type", "part_size", "sha256", "overwrite", "version", "fingerprint"}
@@ -146,6 +175,10 @@ class UploadHandler(UploadsHandler):
             self.tus.check_version()
             if self.verb == "PATCH":
                 await self.tus.patch(args[0])
+        elif not self.speaks_tus and self.verb in ("PATCH", "HEAD"):
+            self._speaks_draft = True
+            if self.verb == "PATCH":
+                await self.draft.patch(args[0])
 
     @web.authenticated
     async def head(self, id: str) -> None:
@@ -153,18 +186,17 @@ class UploadHandler(UploadsHandler):
         if self.speaks_tus:
             await self.tus.head(id)
         else:
-            status = await self.manager.uploads.status(id, owner=self.owner)
-            self.refuse_ended(status)
-            self.set_header("Upload-Offset", str(status.offset))
-            self.set_header("Cache-Control", "no-store")
+            await self.draft.retrieve(id)
+            self.set_status(204)
         self.finish()
 
     @web.authenticated
     async def patch(self, id: str) -> None:
-        """More bytes: 204, with the new offset."""
-        if not self.speaks_tus:
-            raise InvalidContentError("Say which protocol you speak: Tus-Resumable: 1.0.0.")
-        await self.tus.end(await self.taken(), 204)
+        """More bytes: 204, with the new offset; in the draft 200 where the file is complete."""
+        if self.speaks_tus:
+            await self.tus.end(await self.taken(), 204)
+        else:
+            await self._tell_draft(await self.taken(), 204)
 
     @web.authenticated
     async def post(self, id: str) -> None:
@@ -176,7 +208,11 @@ class UploadHandler(UploadsHandler):
 
     @web.authenticated
     async def get(self, id: str) -> None:
-        """How it stands: state, size, offset, progress, speed, seconds left."""
+        """How it stands: state, size, offset, progress, speed, seconds left. In the draft this stops a request that hangs, as HEAD does."""
+        if self.draft.told_version is not None:
+            self._speaks_draft = True
+            await self.reply(upload_model(await self.draft.retrieve(id)))
+            return
         await self.reply(upload_model(await self.manager.uploads.status(id, owner=self.owner)))
 
     @web.authenticated
