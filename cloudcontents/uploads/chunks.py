@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -24,6 +25,9 @@ LAST = -1
 #: Uploads that are remembered; of more the oldest must begin again.
 _MOST = 1000
 
+#: Seconds after its last chunk for which the tab of an upload that was replaced is taken to be there still.
+_ALIVE = 30.0
+
 
 @dataclass(slots=True)
 class _Under:
@@ -31,6 +35,10 @@ class _Under:
     there: ObjectInfo | None
     offset: int = 0
     seen: list[bytes] = field(default_factory=list)
+    touched: float = field(default_factory=time.monotonic)
+    # The number that comes next from who sent to the upload which this one has replaced, and until when it may come.
+    rival: int = 0
+    rival_until: float = 0.0
 
 
 class Chunks:
@@ -75,10 +83,13 @@ class Chunks:
         if number == 1:
             if upload is not None and upload.seen == [digest]:
                 return  # its reply was lost
-            if upload is not None:
+            old = upload
+            if old is not None:
                 await self._forget(key, owner)
             begun = await self._uploads.start(path, when=ALWAYS, owner=owner, protocol="chunks")
             upload = self._under_way[key] = _Under(begun.id, there)
+            if old is not None and old.seen[:1] != [digest]:
+                upload.rival, upload.rival_until = len(old.seen) + 1, old.touched + _ALIVE
             if len(self._under_way) > _MOST:
                 self._under_way.popitem(last=False)
         if upload is None:
@@ -87,15 +98,25 @@ class Chunks:
         if not last and number <= len(upload.seen):
             if upload.seen[number - 1] == digest:
                 return
+            # Two tabs of one browser: whose the next chunk were, nobody could tell.
+            await self._forget(key, owner)
             raise ConflictError(f"Chunk {number} of {keys.show(path)} came twice with different bytes; upload the file again.")
+        if number == upload.rival and number != len(upload.seen) + 1:
+            upload.rival = 0
+            raise ConflictError(f"Another upload of {keys.show(path)} was begun since; upload the file again.")
         if not last and number != len(upload.seen) + 1:
             raise ConflictError(f"Chunk {number} of {keys.show(path)} came before chunk {number - 1}; upload the file again.")
+        if (last or number == upload.rival) and upload.rival and time.monotonic() < upload.rival_until:
+            # It may as well be the other file's.
+            await self._forget(key, owner)
+            raise ConflictError(f"Two uploads of {keys.show(path)} came in at once; upload one file at a time, and again.")
         try:
             upload.offset = await self._uploads.append(upload.id, upload.offset, data, final=last, owner=owner, durable_tail=False)
         except (ConflictError, NotFoundError, UploadGoneError) as error:
             self._under_way.pop(key, None)
             raise ConflictError(f"The upload of {keys.show(path)} was interrupted; upload the file again.") from error
         upload.seen.append(digest)
+        upload.touched = time.monotonic()
 
     async def finish(self, path: str, client: str, when: When, *, owner: str | None) -> UploadStatus:
         """Publish what has arrived. Where the condition does not hold the upload is kept, as any other."""
