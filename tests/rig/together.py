@@ -8,8 +8,16 @@ from typing import Any
 
 from rig.servers import Azurite, FakeGcs, Minio, Moto, Server
 from rig.toxiproxy import Toxiproxy
+from rig.tusd import Tusd
 
-SERVERS: dict[str, type[Server]] = {"minio": Minio, "fake_gcs": FakeGcs, "azurite": Azurite, "moto": Moto, "toxiproxy": Toxiproxy}
+SERVERS: dict[str, type[Server]] = {
+    "minio": Minio,
+    "fake_gcs": FakeGcs,
+    "azurite": Azurite,
+    "moto": Moto,
+    "toxiproxy": Toxiproxy,
+    "tusd": Tusd,
+}
 
 
 class Rig:
