@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from . import metrics
 from .backends.interface import ALWAYS, ObjectInfo, When
-from .backends.multipart import Multipart, Part, PartRules, ReadParts, Upload
+from .backends.multipart import Compose, Multipart, Part, PartRules, ReadParts, Upload
 from .backends.part_objects import PartObjects
 from .bucket import SLOWEST, WRITE_ID, Bucket
 from .errors import AlreadyExistsError, ConflictError, DeadlineError, NotFoundError, RateLimitedError, UnavailableError, UnsupportedError
@@ -111,6 +111,32 @@ class Parts:
 
         return await self._bucket.attempt("complete", call, deadline=allowed)
 
+    async def compose(
+        self, sources: Sequence[ObjectInfo], key: str, *, when: When, content_type: str | None, metadata: Mapping[str, str]
+    ) -> ObjectInfo | None:
+        """Make an object out of others within the store; see `Compose.compose`. As safe to repeat as `complete`.
+
+        Returns:
+            None where the store cannot; the bytes have to be sent.
+        """
+        backend = self._bucket.backend
+        if not isinstance(backend, Compose):
+            return None
+        tried = False
+
+        async def call() -> ObjectInfo:
+            nonlocal tried
+            if tried and (mine := await self._written(key, metadata)) is not None:
+                return mine
+            tried = True
+            return await backend.compose(sources, key, when=when, content_type=content_type, metadata=metadata)
+
+        allowed = self._bucket.patience.deadline * 10 + sum(source.size or 0 for source in sources) / SLOWEST
+        try:
+            return await self._bucket.attempt("compose", call, deadline=allowed)
+        except UnsupportedError:
+            return None
+
     async def abort(self, upload: Upload) -> None:
         """Forget an upload and its parts; a repeat is safe."""
         await self._bucket.attempt("abort", lambda: self._store.abort(upload))
@@ -121,10 +147,14 @@ class Parts:
 
     async def _mine(self, upload: Upload, metadata: Mapping[str, str] | None) -> ObjectInfo | None:
         """The object, if it carries the upload's own write id; then what is left of its parts goes, too."""
+        found = await self._written(upload.key, metadata)
+        if found is not None:
+            await self._store.abort(upload)
+        return found
+
+    async def _written(self, key: str, metadata: Mapping[str, str] | None) -> ObjectInfo | None:
+        """The object, if it carries this write id."""
         if not metadata or WRITE_ID not in metadata:
             return None
-        found = await self._bucket.find(upload.key)
-        if found is None or (found.metadata or {}).get(WRITE_ID) != metadata[WRITE_ID]:
-            return None
-        await self._store.abort(upload)
-        return found
+        found = await self._bucket.find(key)
+        return found if found is not None and (found.metadata or {}).get(WRITE_ID) == metadata[WRITE_ID] else None

@@ -141,6 +141,36 @@ class Multipart(Protocol):
 
 
 @runtime_checkable
+class Compose(Protocol):
+    """Optional: the store makes one object out of several; no byte passes through this process."""
+
+    async def compose(
+        self,
+        sources: Sequence[ObjectInfo],
+        key: str,
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """Make an object out of others, in this order, all at once; they stay.
+
+        Args:
+            sources: Objects with size and version; each is taken in that version or not at all.
+            key: The object to be.
+            when: As for `Backend.put`.
+            content_type: As for `Backend.put`.
+            metadata: As for `Backend.put`.
+
+        Raises:
+            UnsupportedError: Not out of these: they are too small for the store.
+            NotFoundError: One of them is gone.
+            ConflictError: One of them has changed, or `IfVersion` does not hold.
+            AlreadyExistsError: `IfAbsent`, and the key exists.
+        """
+
+
+@runtime_checkable
 class ReadParts(Protocol):
     """Optional: parts can be read before the object is complete."""
 

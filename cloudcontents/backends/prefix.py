@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from .interface import ALWAYS, Backend, Body, BulkDelete, LocalPath, ObjectInfo, Page, Reader, Rename, Sweep, When
-from .multipart import Multipart, Part, ReadParts, Upload
+from .multipart import Compose, Multipart, Part, ReadParts, Upload
 from .presign import Presign, SignedRequest
 
 
@@ -46,6 +46,9 @@ class PrefixBackend(Backend):
         if isinstance(inner, ReadParts):
             self._readable: ReadParts = inner
             self.read_part = self._read_part
+        if isinstance(inner, Compose):
+            self._composer: Compose = inner
+            self.compose = self._compose
         if isinstance(inner, Presign):
             self._signer: Presign = inner
             self.sign_get, self.sign_put, self.sign_part = self._sign_get, self._sign_put, self._sign_part
@@ -159,6 +162,19 @@ class PrefixBackend(Backend):
         # An upload that was found by `list_uploads` has no place.
         place = self._prefix + upload.place if upload.place else ""
         return replace(upload, key=self._prefix + upload.key, place=place)
+
+    async def _compose(
+        self,
+        sources: Sequence[ObjectInfo],
+        key: str,
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        inner = [replace(source, key=self._prefix + source.key) for source in sources]
+        composed = self._composer.compose(inner, self._prefix + key, when=when, content_type=content_type, metadata=metadata)
+        return self._outer(await composed)
 
     # --- signed requests ----------------------------------------------------------------------------------------------------
 

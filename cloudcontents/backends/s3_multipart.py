@@ -16,7 +16,14 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from cloudcontents.errors import AlreadyExistsError, CloudContentsError, ConflictError, NotFoundError, UnavailableError
+from cloudcontents.errors import (
+    AlreadyExistsError,
+    CloudContentsError,
+    ConflictError,
+    NotFoundError,
+    UnavailableError,
+    UnsupportedError,
+)
 from cloudcontents.keys import show
 
 from .body import BodyCheck, send_parts
@@ -162,25 +169,56 @@ class S3Multipart(Backend):
         if size == 0:
             return await self.put(dst, b"", when=when, content_type=source.content_type, metadata=source.metadata)
         step = size if size <= ONE_REQUEST else max(512 * 2**20, math.ceil(size / _MOST_PARTS))
-        ranges = [(number + 1, first, min(first + step, size) - 1) for number, first in enumerate(range(0, size, step))]
+        pieces = [(source, first, min(first + step, size) - 1) for first in range(0, size, step)]
+        return await self._join(pieces, dst, when, source.content_type, source.metadata)
+
+    async def compose(
+        self,
+        sources: Sequence[ObjectInfo],
+        key: str,
+        *,
+        when: When = ALWAYS,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """See `Compose.compose`. All but the last need 5 MiB, as parts do."""
+        full = [source for source in sources if source.size]
+        if not full or any((source.size or 0) < self.part_rules.min_bytes for source in full[:-1]):
+            raise UnsupportedError("S3 joins objects of at least 5 MiB; send the bytes instead.")
+        step = max(512 * 2**20, math.ceil(sum(source.size or 0 for source in full) / _MOST_PARTS))
+        pieces = [(source, first, last) for source in full for first, last in _slices(source.size or 0, step, self.part_rules.min_bytes)]
+        return await self._join(pieces, key, when, content_type, metadata)
+
+    async def _join(
+        self,
+        pieces: Sequence[tuple[ObjectInfo, int, int]],
+        key: str,
+        when: When,
+        content_type: str | None,
+        metadata: Mapping[str, str] | None,
+    ) -> ObjectInfo:
+        """An object of pieces of others, each given by its first and last byte, copied by the store at once."""
 
         async def send(upload: Upload) -> list[Part]:
-            async def one(number: int, first: int, last: int) -> Part:
+            async def one(number: int, source: ObjectInfo, first: int, last: int) -> Part:
+                whole = (first, last + 1) == (0, source.size)
+
                 def work(s3: S3Client) -> Any:
                     return s3.upload_part_copy(
                         **self._of(upload),
                         PartNumber=number,
                         CopySource={"Bucket": self._store.bucket, "Key": source.key},
                         CopySourceIfMatch=source.version,
-                        **({"CopySourceRange": f"bytes={first}-{last}"} if len(ranges) > 1 else {}),
+                        **({} if whole else {"CopySourceRange": f"bytes={first}-{last}"}),
                     )
 
                 reply = await persist(lambda: self._store.call(work, source.key, IfVersion(source.version), long=True))
                 return _part(number, last + 1 - first, reply["CopyPartResult"])
 
-            return await asyncio.gather(*(one(*part) for part in ranges))
+            return await asyncio.gather(*(one(number, *piece) for number, piece in enumerate(pieces, 1)))
 
-        return await self._in_one_go(dst, when, source.content_type, source.metadata, size, send, {})
+        size = sum(last + 1 - first for _, first, last in pieces)
+        return await self._in_one_go(key, when, content_type, metadata, size, send, {})
 
     async def _in_one_go(
         self,
@@ -292,6 +330,14 @@ class S3Multipart(Backend):
 def base64_of(checksum: str) -> str:
     """``sha256:<hex>`` as S3 writes it."""
     return base64.b64encode(bytes.fromhex(checksum.partition(":")[2])).decode()
+
+
+def _slices(size: int, step: int, least: int) -> list[tuple[int, int]]:
+    """First and last byte of each slice of an object; none is shorter than the least, for which the last one may be longer."""
+    firsts = list(range(0, size, step))
+    if len(firsts) > 1 and size - firsts[-1] < least:
+        firsts.pop()
+    return [(first, (firsts[at + 1] if at + 1 < len(firsts) else size) - 1) for at, first in enumerate(firsts)]
 
 
 def _part(number: int, size: int, told: Mapping[str, Any]) -> Part:

@@ -26,6 +26,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
+import anyio
+
 from .. import keys, metrics
 from ..backends.interface import ALWAYS, IF_ABSENT, IfAbsent, IfVersion, ObjectInfo, When
 from ..errors import (
@@ -603,17 +605,33 @@ class Uploads:
         size = sum(info.size or 0 for _, _, info in parts)
         begun = await self.start(path, size, metadata=metadata, when=when, owner=owner, protocol="tus", pieces=pieces)
 
+        try:
+            await self._join(begun.id, [(mount, info) for mount, _, info in parts], owner)
+        except BaseException:
+            with anyio.CancelScope(shield=True), contextlib.suppress(CloudContentsError):
+                await self.cancel(begun.id, owner=owner)
+            raise
+        for mount, session, _ in parts:
+            await self._remove(mount, session)
+        return await self.status(begun.id, owner=owner)
+
+    async def _join(self, id: str, pieces: Sequence[tuple[Mount, ObjectInfo]], owner: str | None) -> None:
+        """Make a file out of objects: within the store where it can, else through this process."""
+        target, session = await self._find(id, owner)
+        if all(mount is target for mount, _ in pieces):
+            made = await session.compose([info for _, info in pieces])
+            if made is not None:
+                await self._end(target, session, "complete", made)
+                return
+
         async def whole() -> AsyncIterator[bytes]:
-            for mount, _, info in parts:
+            for mount, info in pieces:
                 async with await mount.bucket.get(info.key, if_version=info.version) as reader:
                     async for piece in reader:
                         yield piece
 
-        await self.append(begun.id, 0, whole(), owner=owner)
-        status = await self.complete(begun.id, owner=owner)
-        for mount, session, _ in parts:
-            await self._remove(mount, session)
-        return status
+        await self.append(id, 0, whole(), owner=owner)
+        await self.complete(id, owner=owner)
 
     async def sweep(self) -> int:
         """Give up what nobody goes on with, and forget old notes; returns how many uploads went. Any server may do it, at any time.

@@ -266,10 +266,10 @@ class Session:
             total = (number - 1) * self.record.part_size + size
             if final and self.record.size is None:
                 self.record = await self._records.change(self.record, size=total)
-            if size and total == self.record.size:
+            if size and (total == self.record.size or size == self.record.part_size):
                 await self._send(number, rest)
                 await self._drain()
-                rest, size = [], 0
+                number, rest, size = number + 1, [], 0
             if self._tail.number <= plan.run(self.parts):
                 await self._tail.drop()
             if durable_tail and size > self._tail.size:
@@ -294,14 +294,22 @@ class Session:
             raise UploadGoneError("This upload was ended by another request; nothing of it is kept.") from error
 
     async def _send(self, number: int, pieces: list[bytes]) -> None:
-        """Put one part on its way, and empty the list; waits while too many are."""
+        """Put one part on its way, and empty the list; waits while too many are. Where this is cut off the list holds all that it did."""
         if self._failure is not None:
             raise self._failure
-        data, checksum = await self._offload.run(self._join, pieces)
-        await self._pace.enter()
+        with anyio.CancelScope(shield=True):
+            # Its thread goes on, and empties the list, whether anybody waits or not.
+            data, checksum = await self._offload.run(self._join, pieces)
+        pieces.append(data)
+        try:
+            await self._pace.enter()
+        except BaseException:
+            self._rolling = None  # these bytes will be told to it once more
+            raise
         if self._failure is not None:
             self._pace.leave()
             raise self._failure
+        pieces.clear()
         task = asyncio.create_task(self._put(number, data, checksum))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -504,6 +512,18 @@ class Session:
         await self._bucket.copy(record.key, record.path, when=when)
         await self._bucket.delete(record.key)
         return await self._bucket.head(record.path)
+
+    async def compose(self, sources: Sequence[ObjectInfo]) -> ObjectInfo | None:
+        """Make the file out of objects in the store instead of bytes; None where the store cannot."""
+        async with self._turn():
+            record, capabilities = self.record, self._bucket.capabilities
+            when = record.condition
+            possible = capabilities.put_if_version if isinstance(when, IfVersion) else capabilities.put_if_absent
+            when = await self._condition(when, possible=possible)
+            self.record = await self._records.change(record, state="completing", touched=_now())
+            return await self._store.compose(
+                sources, record.path, when=when, content_type=record.content_type, metadata=record.object_metadata
+            )
 
     async def _condition(self, when: When, *, possible: bool) -> When:
         """The condition, where the store can keep it; else it is looked up a moment before, and said so in log, doctor and status (G9)."""

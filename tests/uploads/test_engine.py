@@ -457,9 +457,9 @@ async def test_statistics(uploads):
     assert (found.active, found.active_bytes, found.today, found.today_bytes, found.week, found.failures) == (1, 10, 2, 20, 2, 0)
 
 
-async def test_partial_uploads_are_put_together(uploads):
-    data = some(2 * PART + 50)
-    cuts = [0, 1000, PART + 1, len(data)]
+@pytest.mark.parametrize("cuts", [[0, 1000, PART + 1, 2 * PART + 50], [0, PART, 2 * PART + 50, 2 * PART + 50], [0, 5]], ids=str)
+async def test_partial_uploads_are_put_together(uploads, cuts):
+    data = some(cuts[-1])
     ids = []
     for first, last in itertools.pairwise(cuts):
         begun = await uploads.start("f", last - first, is_partial=True)
