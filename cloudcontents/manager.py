@@ -78,12 +78,15 @@ class CloudContentsManager(ManagerReads):
         self._refuse_as_file(location)
         data, problem, node = await self._content_bytes(model, kind)
         condition = await self._saves.precondition(location, model)
-        info, _ = await both(self._write(location, data, condition, kind, model), self._sign(node, location))
+        info, signed = await both(self._write(location, data, condition, kind, model), self._sign(node, location))
         if problem is not None:
             self.validate_notebook_model(model, problem)
         if kind == "notebook" and condition.base is None:
             await self._first_checkpoint(location.api)
-        return await self.publish(location.api, info, message=model.get("message"))
+        saved = await self.publish(location.api, info, message=model.get("message"))
+        if not signed:
+            raise HTTPError(500, f"{keys.show(location.api)} was saved, but could not be signed; the server's log says why. Save again.")
+        return saved
 
     async def publish(self, path: str, info: ObjectInfo, *, message: str | None = None) -> Model:
         """End a write of a file, whichever door it came through: the client's base moves on, post-save hooks run, the event goes out.
@@ -111,14 +114,16 @@ class CloudContentsManager(ManagerReads):
         node, data = await self._offload.run(models.notebook_bytes, model["content"], problem)
         return data, problem, node
 
-    async def _sign(self, node: Any, location: Location) -> None:
-        """Sign a notebook. That it could not be done is no reason to say that a save failed: its outputs are not trusted then."""
+    async def _sign(self, node: Any, location: Location) -> bool:
+        """Sign a notebook; False if that could not be done, which the caller tells when what goes on beside it has ended."""
         if node is None:
-            return
+            return True
         try:
             await self._trust.run(self._check_and_sign, node, location.api)
         except Exception:
             self.log.exception("No signature of %s", keys.show(location.api))
+            return False
+        return True
 
     async def _write(self, location: Location, data: bytes, condition: Precondition, kind: str, model: Model) -> ObjectInfo:
         if condition.base is None:
@@ -214,7 +219,7 @@ class CloudContentsManager(ManagerReads):
                 model = {"type": kind, "content": content, "format": format}
                 self.run_pre_save_hooks(model=model, path=target.api)
                 data, _, node = await self._content_bytes(model, kind)
-                await self._sign(node, target)
+                await self._sign(node, target)  # it has no outputs to be trusted
                 info = await target.bucket.put(
                     target.path,
                     data,

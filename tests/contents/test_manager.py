@@ -6,6 +6,7 @@ import logging
 import secrets
 
 import pytest
+from tornado.web import HTTPError
 from traitlets import TraitError
 from traitlets.config import Config
 
@@ -151,6 +152,28 @@ async def test_what_was_deleted_or_renamed_by_oneself_is_no_conflict():
         await manager.save({"type": "directory"}, "d")
         await manager.save(dict(model), "d/f.txt")
     drop_memory_store("own-deeds")
+
+
+async def test_a_save_that_could_not_be_signed_is_told_and_saved_again_without_a_conflict(tmp_path, monkeypatch):
+    manager = CloudContentsManager(url=tmp_path.as_uri())
+    path = (await manager.new(path="a.ipynb"))["path"]
+    # As JupyterLab sends it: without a version.
+    model = {"type": "notebook", "format": "json", "content": (await manager.get(path))["content"]}
+    model["content"]["metadata"]["try"] = 1
+    with monkeypatch.context() as broken:
+        broken.setattr(manager.notary, "sign", fail)
+        broken.setattr(manager.notary, "check_cells", lambda node: True)
+        with pytest.raises(HTTPError, match="was saved, but could not be signed") as error:
+            await manager.save(model, path)
+    assert error.value.status_code == 500
+    assert b'"try": 1' in (tmp_path / path).read_bytes()
+    model["content"]["metadata"]["try"] = 2
+    await manager.save(model, path)
+    assert (await manager.get(path))["content"]["metadata"]["try"] == 2
+
+
+def fail(*_):
+    raise RuntimeError("no signatures today")
 
 
 async def test_a_copy_onto_a_file_puts_that_one_in_the_trash():
