@@ -20,7 +20,7 @@ run: $(VENV)/.for-run ## Open JupyterLab on a bucket in ./.cloudcontents-run (ma
 	@mkdir -p $(RUN)/bucket
 	$(BIN)/cloudcontents lab "$$($(BIN)/python -c 'import pathlib; print(pathlib.Path("$(RUN)/bucket").resolve().as_uri())')" $(AS_ROOT) $(ARGS)
 
-rig: $(VENV)/.for-test ## Run MinIO, fake-gcs-server, Azurite, moto and Toxiproxy, with a bucket ready on each
+rig: $(VENV)/.for-test ## Run MinIO, fake-gcs-server, Azurite, moto, Toxiproxy and tusd, with a bucket ready on each store
 	@PYTHONPATH=tests $(BIN)/python -m rig
 
 test: $(VENV)/.for-test $(COLLABORATION)/.for-test ## Run every test

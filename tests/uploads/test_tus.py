@@ -1,19 +1,34 @@
-"""tus 1.0.0 over HTTP, as its specification says, against a real server."""
+"""tus 1.0.0, each MUST of its specification by section, black box: our server on two stores, and tusd, by which the suite is calibrated."""
 
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
-import http.client
-import json
 import random
-import secrets
+import re
 import zlib
 
 import pytest
 
-PATCH_TYPE = "application/offset+octet-stream"
+TYPE = "application/offset+octet-stream"
 MIB = 2**20
+MAX = 5 * 2**30
+EXTENSIONS = {"creation", "creation-with-upload", "creation-defer-length", "termination", "concatenation"}
+
+#: What tusd 2.9.2 answers otherwise, and why that is no reason to do so here.
+OTHERWISE = {
+    "test_core_patch_another_content_type": "400; the specification says that 415 should be",
+    "test_core_another_version_is_refused_and_nothing_is_done": "refuses it with 412, and does not name its own versions",
+    "test_creation_metadata_keys_are_unique": "takes the last of two values",
+    "test_creation_with_upload_another_content_type": "ignores the body",
+    "test_expiration": "has no expiration",
+    "test_checksum_is_announced": "has no checksums",
+    "test_checksum_that_matches": "has no checksums, and names none; the header is ignored",
+    "test_checksum_mismatch_discards_the_chunk": "has no checksums; the header is ignored",
+    "test_checksum_of_an_unknown_algorithm_discards_the_chunk": "has no checksums; the header is ignored",
+    "test_checksum_that_is_none_discards_the_chunk": "has no checksums; the header is ignored",
+}
 
 
 def some(size, seed=1):
@@ -25,293 +40,374 @@ def metadata(**told):
 
 
 class Client:
-    """Plain HTTP, so that nothing is added or retried."""
+    """tus on one server; `stored` reads a file that has arrived, as that server lets it be read."""
 
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, wire, base=None):
+        self.wire = wire
+        self._base = base
 
-    def __call__(self, method, address, body=None, headers=None, *, tus=True, token=True):
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
-        sent = {"Tus-Resumable": "1.0.0"} if tus else {}
-        if token:
-            sent["Authorization"] = f"token {self.server.token}"
-        path = address if address.startswith("/") else f"{self.server.base}/cloudcontents/uploads{address and '/' + address}"
-        connection.request(method, path, body=body, headers={**sent, **(headers or {})})
-        response = connection.getresponse()
-        answer = (response.status, dict(response.getheaders()), response.read())
-        connection.close()
-        return answer
+    def post(self, name=None, body=None, **headers):
+        told = {"Upload-Metadata": metadata(path=name)} if name else {}
+        return self.wire("POST", "", body, {**told, **{key.replace("_", "-"): value for key, value in headers.items()}})
 
-    def create(self, path, size, **headers):
-        code, told, body = self("POST", "", headers={"Upload-Length": str(size), "Upload-Metadata": metadata(path=path), **headers})
+    def create(self, name, size, **headers):
+        code, told, body = self.post(name, Upload_Length=str(size), **headers)
         assert code == 201, body
         return told["Location"]
 
-    def patch(self, address, offset, data, **headers):
-        return self("PATCH", address, data, {"Content-Type": PATCH_TYPE, "Upload-Offset": str(offset), **headers})
+    def patch(self, address, offset, body, **headers):
+        told = {"Content-Type": TYPE, "Upload-Offset": str(offset)}
+        return self.wire("PATCH", address, body, {**told, **{key.replace("_", "-"): value for key, value in headers.items()}})
+
+    def head(self, address):
+        code, told, body = self.wire("HEAD", address)
+        assert (code, body) == (200, b"")
+        return told
 
     def offset(self, address):
-        code, told, _ = self("HEAD", address)
-        assert code == 200
-        return int(told["Upload-Offset"])
+        return int(self.head(address)["Upload-Offset"])
+
+    def stored(self, name, address):
+        code, _, body = self.wire("GET", address if self._base is None else f"{self._base}/files/{name}", headers={"Tus-Resumable": None})
+        return body if code == 200 else None
 
 
-@pytest.fixture(scope="module", params=["memory", "file"])
-def server(request, start_server, tmp_path_factory):
-    url = None if request.param == "memory" else f"file://{tmp_path_factory.mktemp('bucket')}"
-    return start_server(url)
+@pytest.fixture(scope="module", params=["memory", "file", "tusd"])
+def client(request, start_server, tmp_path_factory, wire, wire_to):
+    if request.param == "tusd":
+        server = request.getfixturevalue("tusd")
+        return Client(wire(server.port, "/files/", {"Tus-Resumable": "1.0.0"}))
+    server = start_server(None if request.param == "memory" else f"file://{tmp_path_factory.mktemp('bucket')}")
+    return Client(wire_to(server, **{"Tus-Resumable": "1.0.0"}), server.base)
 
 
-@pytest.fixture
-def client(server):
-    return Client(server)
+@pytest.fixture(autouse=True)
+def calibrated(request):
+    reason = OTHERWISE.get(request.node.originalname)
+    if reason is not None and "tusd" in request.node.callspec.id:
+        request.applymarker(pytest.mark.xfail(reason=f"tusd: {reason}", strict=True))
 
 
-@pytest.fixture
-def name():
-    return f"f-{secrets.token_hex(4)}.bin"
+# --- core: headers ----------------------------------------------------------------------------------------------------------
 
 
-def stored(client, name):
-    code, _, body = client("GET", f"{client.server.base}/files/{name}", tus=False)
-    return body if code == 200 else None
+@pytest.mark.parametrize("value", ["-1", "x", "9" * 40, ""])
+def test_core_upload_offset_is_a_non_negative_integer(client, name, value):
+    address = client.create(name, 10)
+    assert client.patch(address, value, b"123")[0] == 400
+    assert client.offset(address) == 0
 
 
-def under_way(client):
-    return [upload["id"] for upload in json.loads(client("GET", "", tus=False)[2])["uploads"]]
+@pytest.mark.parametrize("value", ["-1", "x", "9" * 40, ""])
+def test_core_upload_length_is_a_non_negative_integer(client, name, value):
+    assert client.post(name, Upload_Length=value)[0] == 400
 
 
-@pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1])
-def test_a_file_in_two_patches(client, name, size):
+@pytest.mark.parametrize("version", ["0.2.2", "2.0.0", "x"])
+def test_core_another_version_is_refused_and_nothing_is_done(client, name, version):
+    address = client.create(name, 10)
+    for code, told, _ in (
+        client.patch(address, 0, b"123", Tus_Resumable=version),
+        client.wire("HEAD", address, headers={"Tus-Resumable": version}),
+        client.wire("DELETE", address, headers={"Tus-Resumable": version}),
+        client.post(f"x{name}", Upload_Length="1", Tus_Resumable=version),
+    ):
+        assert code == 412
+        assert "1.0.0" in told["Tus-Version"].split(",")
+    assert client.offset(address) == 0
+
+
+def test_core_tus_resumable_is_in_every_answer(client, name):
+    address = client.create(name, 5)
+    answers = [
+        client.post(f"x{name}", Upload_Length="5"),
+        client.post(f"y{name}", Upload_Length="x"),
+        client.wire("HEAD", address),
+        client.patch(address, 1, b"1"),
+        client.patch(address, 0, b"12345"),
+        client.wire("DELETE", f"{address[:-4]}0000"),
+    ]
+    assert [code for code, _, _ in answers] == [201, 400, 200, 409, 204, 404]
+    assert all(told["Tus-Resumable"] == "1.0.0" for _, told, _ in answers)
+
+
+def test_core_method_override(client, name):
+    address = client.create(name, 5)
+    told = {"Content-Type": TYPE, "Upload-Offset": "0", "X-HTTP-Method-Override": "PATCH"}
+    assert client.wire("POST", address, b"12345", told)[0] == 204
+    assert client.stored(name, address) == b"12345"
+    address = client.create(f"x{name}", 5)
+    assert client.wire("POST", address, headers={"X-HTTP-Method-Override": "DELETE"})[0] == 204
+    assert client.wire("HEAD", address)[0] in (404, 410)
+
+
+# --- core: requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_core_head(client, name):
+    address = client.create(name, 10)
+    told = client.head(address)
+    assert (told["Upload-Offset"], told["Upload-Length"], told["Cache-Control"]) == ("0", "10", "no-store")
+    client.patch(address, 0, b"12345")
+    assert client.head(address)["Upload-Offset"] == "5"
+    client.patch(address, 5, b"67890")
+    told = client.head(address)
+    assert (told["Upload-Offset"], told["Upload-Length"]) == ("10", "10")
+
+
+def test_core_head_of_no_upload(client, name):
+    code, told, _ = client.wire("HEAD", f"{client.create(name, 1)[:-4]}0000")
+    assert code in (404, 410, 403)
+    assert "Upload-Offset" not in told
+
+
+@pytest.mark.parametrize("size", [1, 8 * MIB, 8 * MIB + 1])
+def test_core_patch_the_new_offset_is_the_sum(client, name, size):
     data = some(size)
     address = client.create(name, size)
-    half = size // 2
     at = 0
-    for piece in (data[:half], data[half:]):
-        if piece:
-            code, told, _ = client.patch(address, at, piece)
-            at += len(piece)
-            assert (code, told["Upload-Offset"], told["Tus-Resumable"]) == (204, str(at), "1.0.0")
-            assert "Upload-Expires" in told
-    assert client.offset(address) == size, "the end is told again to who did not hear it"
-    assert stored(client, name) == data
-
-
-def test_options(client):
-    code, told, body = client("OPTIONS", "", tus=False, token=False)
-    assert (code, body) == (204, b"")
-    assert told["Tus-Version"] == "1.0.0"
-    assert set(told["Tus-Extension"].split(",")) == {
-        "creation",
-        "creation-with-upload",
-        "creation-defer-length",
-        "checksum",
-        "expiration",
-        "termination",
-        "concatenation",
-    }
-    assert told["Tus-Checksum-Algorithm"] == "sha1,sha256,crc32"
-    assert int(told["Tus-Max-Size"]) == 5 * 2**30
-
-
-def test_nothing_shows_before_the_end(client, name):
-    address = client.create(name, 10)
-    client.patch(address, 0, b"12345")
-    assert stored(client, name) is None
-    client.patch(address, 5, b"67890")
-    assert stored(client, name) == b"1234567890"
+    for piece in (data[: size // 2], data[size // 2 :]):
+        code, told, body = client.patch(address, at, piece)
+        at += len(piece)
+        assert (code, told["Upload-Offset"], body) == (204, str(at), b"")
+    assert client.stored(name, address) == data
 
 
 @pytest.mark.parametrize("offset", [0, 4, 6, 10])
-def test_a_wrong_offset(client, name, offset):
+def test_core_patch_another_offset_changes_nothing(client, name, offset):
     address = client.create(name, 10)
     client.patch(address, 0, b"12345")
-    code, told, _ = client.patch(address, offset, b"x")
-    assert (code, told["Upload-Offset"]) == (409, "5")
+    assert client.patch(address, offset, b"x")[0] == 409
     assert client.offset(address) == 5
+    client.patch(address, 5, b"67890")
+    assert client.stored(name, address) == b"1234567890"
 
 
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        ({"Upload-Offset": "-1"}, 400),
-        ({"Upload-Offset": "x"}, 400),
-        ({"Upload-Offset": "9" * 40}, 400),
-        ({"Content-Type": "text/plain"}, 415),
-        ({"Tus-Resumable": "0.2.2"}, 412),
-        ({"Upload-Checksum": "md4 AAAA"}, 400),
-        ({"Upload-Checksum": "sha1 §"}, 400),
-        ({"Upload-Checksum": "sha1 AAAA"}, 460),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_bad_patch_changes_nothing(client, name, headers, code):
+@pytest.mark.parametrize("type", ["text/plain", None])
+def test_core_patch_another_content_type(client, name, type):
     address = client.create(name, 10)
-    client.patch(address, 0, b"12345")
-    headers = {key: value.encode("latin-1").decode("latin-1") for key, value in headers.items()}
-    answer, told, body = client.patch(address, 5, b"678", **headers)
-    assert answer == code, body
-    assert told["Tus-Resumable"] == "1.0.0"
-    if code == 412:
-        assert told["Tus-Version"] == "1.0.0"
-    assert client.offset(address) == 5
-
-
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        ({"Upload-Length": "-1"}, 400),
-        ({"Upload-Length": "9" * 30}, 400),
-        ({"Upload-Length": str(5 * 2**30 + 1)}, 413),
-        ({"Upload-Length": None}, 400),
-        ({"Upload-Metadata": "path !!"}, 400),
-        ({"Upload-Metadata": metadata(path="../x")}, 404),
-        ({"Upload-Metadata": metadata(path=".cloudcontents/x")}, 400),
-        ({"Upload-Metadata": metadata(path=".hidden")}, 400),
-        ({"Upload-Metadata": metadata(path="f", big="x" * 9000)}, 400),
-        ({"Upload-Metadata": ""}, 400),
-        ({"Tus-Resumable": "2.0.0"}, 412),
-        ({"Upload-Concat": "middle"}, 400),
-        ({"Upload-Concat": "final;"}, 400),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_bad_creation_begins_nothing(client, headers, code):
-    wanted = {"Upload-Length": "10", "Upload-Metadata": metadata(path="never.bin"), **headers}
-    if headers.get("Upload-Concat") == "final;":
-        del wanted["Upload-Length"]
-    before = under_way(client)
-    answer, _, body = client("POST", "", headers={key: value for key, value in wanted.items() if value is not None})
-    assert answer == code, body
-    assert json.loads(body)["message"]
-    assert under_way(client) == before
-
-
-def test_more_than_declared(client, name):
-    address = client.create(name, 10)
-    code, _, _ = client.patch(address, 0, b"x" * 11)
-    assert code == 413
+    code = client.patch(address, 0, b"12345", Content_Type=type)[0]
     assert client.offset(address) == 0
+    assert code == 415
+
+
+def test_core_patch_of_no_upload(client, name):
+    assert client.patch(f"{client.create(name, 1)[:-4]}0000", 0, b"1")[0] == 404
+
+
+def test_core_patch_more_than_the_length(client, name):
+    address = client.create(name, 10)
+    assert client.patch(address, 0, b"x" * 11)[0] == 413
+    assert client.stored(name, address) in (None, b"")
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "9.9.9", None])
+def test_core_options_whatever_version_it_names(client, version):
+    code, told, body = client.wire("OPTIONS", headers={"Tus-Resumable": version})
+    assert (code, body) in ((204, b""), (200, b""))
+    assert told["Tus-Version"].split(",")[0] == "1.0.0"
+    assert re.fullmatch(r"[a-z-]+(,[a-z-]+)*", told["Tus-Extension"])
+    assert set(told["Tus-Extension"].split(",")) >= EXTENSIONS
+    assert int(told["Tus-Max-Size"]) == MAX
+
+
+# --- creation ---------------------------------------------------------------------------------------------------------------
+
+
+def test_creation(client, name):
+    code, told, _ = client.post(name, Upload_Length="10")
+    assert code == 201
+    assert client.offset(told["Location"]) == 0
+
+
+def test_creation_without_a_length(client, name):
+    assert client.post(name)[0] == 400
+
+
+@pytest.mark.parametrize("headers", [{"Upload_Defer_Length": "2"}, {"Upload_Defer_Length": "0"}, {"Upload_Defer_Length": "x"}])
+def test_creation_upload_defer_length_is_1(client, name, headers):
+    assert client.post(name, **headers)[0] == 400
+    assert client.post(name, Upload_Length="5", **headers)[0] == 400
+
+
+def test_creation_of_an_empty_file_is_complete(client, name):
+    address = client.create(name, 0)
+    told = client.head(address)
+    assert (told["Upload-Offset"], told["Upload-Length"]) == ("0", "0")
+    assert client.stored(name, address) == b""
+
+
+def test_creation_defer_length(client, name):
+    code, told, _ = client.post(name, Upload_Defer_Length="1")
+    assert code == 201
+    address = told["Location"]
+    client.patch(address, 0, b"12345")
+    told = client.head(address)
+    assert (told["Upload-Defer-Length"], "Upload-Length" in told) == ("1", False)
+    assert client.patch(address, 5, b"678", Upload_Length="10")[0] == 204
+    told = client.head(address)
+    assert (told["Upload-Length"], "Upload-Defer-Length" in told) == ("10", False)
+    assert client.patch(address, 8, b"x", Upload_Length="11")[0] == 400, "once set the length does not change"
+    assert client.patch(address, 8, b"90")[0] == 204
+    assert client.stored(name, address) == b"1234567890"
+
+
+def test_creation_metadata_come_back(client, name):
+    told = f"{metadata(path=name, note='a, b', other='ü')},empty"
+    address = client.create(None, 10, Upload_Metadata=told)
+
+    def pairs(header):
+        return {tuple(pair.strip().partition(" ")[::2]) for pair in header.split(",")}
+
+    assert pairs(client.head(address)["Upload-Metadata"]) == pairs(told)
+
+
+def test_creation_metadata_keys_are_unique(client, name):
+    assert client.post(None, Upload_Length="1", Upload_Metadata=f"{metadata(path=name)},{metadata(path='b')}")[0] == 400
+
+
+def test_creation_larger_than_the_maximum(client, name):
+    assert client.post(name, Upload_Length=str(MAX + 1))[0] == 413
+
+
+# --- creation with upload ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"12345", b"1234567890"])
+def test_creation_with_upload(client, name, body):
+    code, told, _ = client.post(name, body, Upload_Length="10", Content_Type=TYPE)
+    assert (code, told["Upload-Offset"]) == (201, str(len(body)))
+    if len(body) < 10:
+        client.patch(told["Location"], 5, b"67890")
+    assert client.stored(name, told["Location"]) == b"1234567890"
+
+
+def test_creation_with_upload_another_content_type(client, name):
+    assert client.post(name, b"12345", Upload_Length="10", Content_Type="text/plain")[0] in (400, 415)
+
+
+# --- expiration -------------------------------------------------------------------------------------------------------------
+
+
+def test_expiration(client, name):
+    assert "expiration" in client.wire("OPTIONS")[1]["Tus-Extension"].split(",")
+    code, told, _ = client.post(name, Upload_Length="10")
+    assert email.utils.parsedate_to_datetime(told["Upload-Expires"])
+    code, told, _ = client.patch(told["Location"], 0, b"12345")
+    assert code == 204
+    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", told["Upload-Expires"])
+
+
+# --- checksum ---------------------------------------------------------------------------------------------------------------
+
+
+def checksum(algorithm, data):
+    digest = zlib.crc32(data).to_bytes(4, "big") if algorithm == "crc32" else hashlib.new(algorithm, data).digest()
+    return f"{algorithm} {base64.b64encode(digest).decode()}"
+
+
+def test_checksum_is_announced(client):
+    told = client.wire("OPTIONS")[1]
+    assert "checksum" in told["Tus-Extension"].split(",")
+    algorithms = told["Tus-Checksum-Algorithm"].split(",")
+    assert "sha1" in algorithms
+    assert all(algorithm.isascii() and algorithm == algorithm.lower() for algorithm in algorithms)
 
 
 @pytest.mark.parametrize("size", [100, 9 * MIB])
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "crc32"])
-def test_checksums(client, name, algorithm, size):
+def test_checksum_that_matches(client, name, algorithm, size):
+    assert algorithm in client.wire("OPTIONS")[1].get("Tus-Checksum-Algorithm", "")
     data = some(size)
-    digest = zlib.crc32(data).to_bytes(4, "big") if algorithm == "crc32" else hashlib.new(algorithm, data).digest()
-    right = f"{algorithm} {base64.b64encode(digest).decode()}"
     address = client.create(name, size)
-    code, _, _ = client.patch(address, 0, data[::-1], **{"Upload-Checksum": right})
-    assert code == 460
+    assert client.patch(address, 0, data, Upload_Checksum=checksum(algorithm, data))[0] == 204
+    assert client.stored(name, address) == data
+
+
+@pytest.mark.parametrize("size", [100, 9 * MIB])
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "crc32"])
+def test_checksum_mismatch_discards_the_chunk(client, name, algorithm, size):
+    data = some(size)
+    address = client.create(name, size)
+    assert client.patch(address, 0, data[::-1], Upload_Checksum=checksum(algorithm, data))[0] == 460
     assert client.offset(address) == 0
-    code, _, _ = client.patch(address, 0, data, **{"Upload-Checksum": right})
-    assert code == 204
-    assert stored(client, name) == data
 
 
-def test_creation_with_upload(client, name):
-    headers = {"Upload-Length": "10", "Upload-Metadata": metadata(path=name), "Content-Type": PATCH_TYPE}
-    code, told, _ = client("POST", "", b"12345", headers)
-    assert (code, told["Upload-Offset"]) == (201, "5")
-    client.patch(told["Location"], 5, b"67890")
-    assert stored(client, name) == b"1234567890"
+def test_checksum_of_an_unknown_algorithm_discards_the_chunk(client, name):
+    address = client.create(name, 10)
+    assert client.patch(address, 0, b"12345", Upload_Checksum="md4 AAAA")[0] == 400
+    assert client.offset(address) == 0
 
 
-def test_deferred_length(client, name):
-    code, told, _ = client("POST", "", headers={"Upload-Defer-Length": "1", "Upload-Metadata": metadata(path=name)})
-    assert code == 201
-    address = told["Location"]
-    client.patch(address, 0, b"12345")
-    code, told, _ = client("HEAD", address)
-    assert (told["Upload-Defer-Length"], "Upload-Length" in told) == ("1", False)
-    code, _, _ = client.patch(address, 5, b"67890", **{"Upload-Length": "10"})
-    assert code == 204
-    assert stored(client, name) == b"1234567890"
+@pytest.mark.parametrize("value", ["sha1 §", "sha1", "", "sha1 AAA"])
+def test_checksum_that_is_none_discards_the_chunk(client, name, value):
+    address = client.create(name, 10)
+    assert client.patch(address, 0, b"12345", Upload_Checksum=value)[0] in (400, 460)
+    assert client.offset(address) == 0
+
+
+# --- termination ------------------------------------------------------------------------------------------------------------
 
 
 def test_termination(client, name):
     address = client.create(name, 10)
     client.patch(address, 0, b"12345")
-    assert client("DELETE", address)[0] == 204
-    assert client("HEAD", address)[0] == 410
-    assert client.patch(address, 5, b"x")[0] == 410
-    assert client("DELETE", address)[0] == 410
-    assert client("HEAD", address[:-4] + "0000")[0] == 404
+    assert client.wire("DELETE", address)[0] == 204
+    assert client.wire("HEAD", address)[0] in (404, 410)
+    assert client.patch(address, 5, b"x")[0] in (404, 410)
+    assert client.wire("DELETE", address)[0] in (404, 410)
 
 
-def test_method_override(client, name):
-    address = client.create(name, 5)
-    code, _, _ = client("POST", address, b"12345", {"Content-Type": PATCH_TYPE, "Upload-Offset": "0", "X-HTTP-Method-Override": "PATCH"})
-    assert code == 204
-    assert stored(client, name) == b"12345"
-    address = client.create(f"x{name}", 5)
-    assert client("POST", address, headers={"X-HTTP-Method-Override": "DELETE"})[0] == 204
-    assert client("HEAD", address)[0] == 410
+# --- concatenation ----------------------------------------------------------------------------------------------------------
 
 
-def test_concatenation(client, name):
+def partials(client, *pieces):
     addresses = []
-    for piece in (b"12345", b"678", b"90"):
-        code, told, _ = client("POST", "", headers={"Upload-Length": str(len(piece)), "Upload-Concat": "partial"})
-        assert code == 201
+    for piece in pieces:
+        code, told, body = client.post(Upload_Length=str(len(piece)), Upload_Concat="partial")
+        assert code == 201, body
         assert client.patch(told["Location"], 0, piece)[0] == 204
-        assert client("HEAD", told["Location"])[1]["Upload-Concat"] == "partial"
         addresses.append(told["Location"])
-    code, told, body = client("POST", "", headers={"Upload-Concat": f"final;{' '.join(addresses)}", "Upload-Metadata": metadata(path=name)})
+    return addresses
+
+
+def test_concatenation_of_partials_in_their_order(client, name):
+    one, two, three = partials(client, b"12345", b"678", b"90")
+    code, told, body = client.post(name, Upload_Concat=f"final;{one} {two} {three} {two}")
     assert code == 201, body
-    assert stored(client, name) == b"1234567890"
+    assert client.stored(name, told["Location"]) == b"1234567890678"
 
 
-def test_nothing_is_replaced_unasked(client, name):
-    client.patch(client.create(name, 3), 0, b"old")
-    code, _, body = client("POST", "", headers={"Upload-Length": "3", "Upload-Metadata": metadata(path=name)})
-    assert (code, json.loads(body)["code"]) == (409, "already_exists")
-    code, told, _ = client("POST", "", headers={"Upload-Length": "3", "Upload-Metadata": metadata(path=name, overwrite="true")})
-    assert code == 201
-    client.patch(told["Location"], 0, b"new")
-    assert stored(client, name) == b"new"
+def test_concatenation_head(client, name):
+    addresses = partials(client, b"12345", b"678")
+    told = client.head(addresses[0])
+    assert (told["Upload-Concat"], told["Upload-Offset"], told["Upload-Length"]) == ("partial", "5", "5")
+    concat = f"final;{' '.join(addresses)}"
+    address = client.post(name, Upload_Concat=concat)[1]["Location"]
+    told = client.head(address)
+    assert (told["Upload-Concat"], told["Upload-Offset"], told["Upload-Length"]) == (concat, "8", "8")
 
 
-def test_a_file_that_appeared_meanwhile_is_kept_and_the_client_is_told_again(client, name):
-    address = client.create(name, 3)
-    code, told, _ = client("POST", "", headers={"Upload-Length": "5", "Upload-Metadata": metadata(path=name)})
-    client.patch(told["Location"], 0, b"other")
-    assert client.patch(address, 0, b"new")[0] == 409
-    assert client("HEAD", address)[0] == 409, "an offset at the end would pass for success"
-    assert stored(client, name) == b"other"
-    id = address.rpartition("/")[2]
-    code, _, body = client("POST", f"{id}/complete", json.dumps({"overwrite": True}).encode(), tus=False)
-    assert (code, json.loads(body)["state"]) == (200, "complete")
-    assert stored(client, name) == b"new"
+def test_concatenation_a_final_upload_takes_nothing_more(client, name):
+    addresses = partials(client, b"12345")
+    address = client.post(name, Upload_Concat=f"final;{addresses[0]}")[1]["Location"]
+    for offset in (0, 5):
+        assert client.patch(address, offset, b"x")[0] == 403
+    assert client.stored(name, address) == b"12345"
 
 
-def test_who_is_not_logged_in_is_refused_before_the_body(client, name):
-    address = client.create(name, 10)
-    for method, headers in (("PATCH", {"Content-Type": PATCH_TYPE, "Upload-Offset": "0"}), ("HEAD", {}), ("DELETE", {})):
-        assert client(method, address, b"x" if method == "PATCH" else None, headers, token=False)[0] == 403
-    assert client("POST", "", headers={"Upload-Length": "1"}, token=False)[0] == 403
-    assert client.offset(address) == 0
+def test_concatenation_metadata_of_partials_are_not_the_final_ones(client, name):
+    _, told, _ = client.post(Upload_Length="5", Upload_Concat="partial", Upload_Metadata=metadata(secret="x"))
+    client.patch(told["Location"], 0, b"12345")
+    address = client.post(name, Upload_Concat=f"final;{told['Location']}")[1]["Location"]
+    assert "secret" not in client.head(address)["Upload-Metadata"]
 
 
-def test_json_beside_it(client, name):
-    data = some(MIB + 5)
-    code, told, body = client("POST", "", json.dumps({"path": name, "size": len(data), "part_size": MIB}).encode(), tus=False)
-    assert code == 201, body
-    id = json.loads(body)["id"]
-    pieces = [data[:MIB], data[MIB:]]
-    digest = hashlib.sha256(pieces[1]).hexdigest()
-    assert client("PUT", f"{id}/parts/2", pieces[1], {"X-Checksum-Sha256": "0" * 64}, tus=False)[0] == 400
-    assert client("PUT", f"{id}/parts/2", pieces[1], {"X-Checksum-Sha256": digest}, tus=False)[0] == 200
-    state = json.loads(client("GET", f"{id}/parts", tus=False)[2])
-    assert (state["needed"], [item["number"] for item in state["held"]]) == ([1], [2])
-    assert json.loads(client("GET", f"{id}/parts/2?sha256={digest}", tus=False)[2]) == {"verified": True}
-    assert client("POST", f"{id}/complete", b"", tus=False)[0] == 409
-    assert client("PUT", f"{id}/parts/3", b"x", tus=False)[0] == 400
-    assert client("PUT", f"{id}/parts/1", pieces[0], tus=False)[0] == 200
-    assert json.loads(client("GET", id, tus=False)[2])["progress"] == 1.0
-    assert client("POST", f"{id}/complete", b"", tus=False)[0] == 200
-    assert stored(client, name) == data
-    assert json.loads(client("GET", "stats", tus=False)[2])["today"] >= 1
-    code, told, body = client("GET", f"{id}/events", tus=False)
-    assert (code, told["Content-Type"]) == (200, "text/event-stream")
-    assert json.loads(body.removeprefix(b"data: "))["state"] == "complete"
+@pytest.mark.parametrize("value", ["middle", "final;", "final;x"])
+def test_concatenation_of_nothing(client, name, value):
+    assert client.post(name, Upload_Concat=value)[0] in (400, 404)
+
+
+def test_concatenation_of_what_has_not_arrived(client, name):
+    _, told, _ = client.post(Upload_Length="5", Upload_Concat="partial")
+    assert 400 <= client.post(name, Upload_Concat=f"final;{told['Location']}")[0] < 500
