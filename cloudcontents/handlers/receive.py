@@ -36,14 +36,19 @@ class Body:
         self._room = asyncio.Event()
         self._room.set()
 
-    async def feed(self, piece: bytes) -> None:
-        """The connection has a piece; returns when there is room for more."""
+    def feed(self, piece: bytes) -> bool:
+        """The connection has a piece; returns whether there is room for more. If not, `room` tells when."""
         self._pieces.append(piece)
         self._size += len(piece)
         self._changed.set()
-        if self._size >= _HELD:
-            self._room.clear()
-            await self._room.wait()
+        if self._size < _HELD:
+            return True
+        self._room.clear()
+        return False
+
+    async def room(self) -> None:
+        """Wait for room."""
+        await self._room.wait()
 
     def end(self, *, cut: bool = False) -> None:
         """Nothing more comes; `cut` where more should have. Safe to repeat: the first word counts."""
@@ -151,11 +156,13 @@ class ReceivingHandler(CloudHandler):
                 self._refuse(InvalidContentError("The body of this request is a small JSON object."))
             return
         self.mark_activity()
-        feeding = asyncio.ensure_future(self.body.feed(chunk))
-        await asyncio.wait({feeding, self._taking}, return_when=asyncio.FIRST_COMPLETED)
+        if self.body.feed(chunk) and not self._taking.done():
+            return
+        waiting = asyncio.ensure_future(self.body.room())
+        await asyncio.wait({waiting, self._taking}, return_when=asyncio.FIRST_COMPLETED)
         if self._taking.done():
             self.body.drain()
-        await feeding
+        await waiting
 
     def _refuse(self, error: BaseException) -> None:
         if not self._finished:
