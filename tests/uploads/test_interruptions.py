@@ -16,7 +16,7 @@ import pytest
 from cloudcontents.backends import ALWAYS
 from cloudcontents.backends.faults import Fault, FaultBackend
 from cloudcontents.bucket import Patience
-from cloudcontents.errors import ConflictError, UnavailableError, WrongOffsetError
+from cloudcontents.errors import ConflictError, SupersededError, UnavailableError, WrongOffsetError
 from cloudcontents.namespace import Namespace
 from cloudcontents.uploads.chunks import LAST, Chunks, digest_of
 from cloudcontents.uploads.engine import Uploads
@@ -293,3 +293,39 @@ async def test_a_state_that_cannot_be_read_is_never_taken_for_empty(store_of, op
     await calm.append(id, held, data[held:])
     await calm.complete(id)
     assert (await calm.namespace.mounts[0].bucket.read("f"))[1] == data
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["", "sha256"])
+async def test_a_newer_request_at_any_moment_loses_nothing(store_of, rng, told):
+    store = store_of("memory")
+    server = Uploads(Namespace(store.backend()))
+    data = rng.randbytes(20 * SMALL + 5)
+    sha256 = hashlib.sha256(data).hexdigest() if told else None
+    id = (await server.start("f", len(data), part_size=SMALL, sha256=sha256)).id
+
+    async def stream(at):
+        while at < len(data):
+            size = rng.choice([100, 5_000, 40_000, 3 * SMALL])
+            yield data[at : at + size]
+            at += size
+            await asyncio.sleep(0)
+
+    acknowledged = 0
+    for _ in range(60):
+        at = (await server.status(id)).offset
+        assert at >= acknowledged
+        acknowledged = at
+        request = asyncio.ensure_future(server.append(id, at, stream(at)))
+        for _ in range(rng.randrange(40)):
+            await asyncio.sleep(0)
+        await server.interrupt(id)
+        try:
+            acknowledged = await request
+        except SupersededError:
+            continue
+    acknowledged = (await server.status(id)).offset
+    await server.append(id, acknowledged, data[acknowledged:])
+    await server.complete(id)
+    assert (await server.namespace.mounts[0].bucket.read("f"))[1] == data
+    assert store.left() == []
+    await server.close()
