@@ -17,6 +17,7 @@ from ..backends.interface import ALWAYS, IfVersion, When
 from ..errors import InvalidContentError, UploadGoneError, WrongOffsetError
 from ..uploads.recovered import RecoveredFiles
 from ..uploads.status import UploadStatus
+from . import cross_origin
 from .base import CloudHandler, api_path
 from .draft import Draft
 from .receive import ReceivingHandler
@@ -91,6 +92,12 @@ class UploadsHandler(ReceivingHandler):
         if "Tus-Resumable" in self.request.headers:
             self.set_header("Tus-Resumable", VERSION)
 
+    def set_cors_headers(self) -> None:
+        """As on every route; a page of another origin that is let in also gets the headers of a protocol, in errors too."""
+        super().set_cors_headers()
+        for name, value in cross_origin.granted(self.request.headers.get("Origin"), self._headers).items():
+            self.keep_header(name, value)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """As on every route; the headers of a protocol stay, since clients go on by them."""
         error = kwargs.get("exc_info", (None, None))[1]
@@ -132,6 +139,8 @@ class UploadsHandler(ReceivingHandler):
         """What this server can do: 204."""
         self.tus.describe()
         self.draft.describe()
+        for name, value in cross_origin.preflight(self.request.headers.get("Origin"), self._headers).items():
+            self.set_header(name, value)
         self.set_status(204)
         self.finish()
 
