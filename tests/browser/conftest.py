@@ -21,24 +21,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, WebSocket, expect
+
+import rig.chromium
 
 #: Where the screenshots go: one directory for each test.
 PICTURES = Path(__file__).parents[2] / "test-results" / "browser"
-
-#: No request of the browser's own leaves the machine.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-#: Names under which systems install Chromium.
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 #: What JupyterLab and Notebook write to the console of themselves, whatever the contents manager is.
 THEIRS = (
@@ -285,13 +273,9 @@ def jp_asyncio_loop() -> None:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A browser. Ended with its module: while Playwright runs, this thread has an event loop that other tests could not have."""
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    assert path is not None, f"The browser tests need Chromium, and none of {', '.join(CHROMIUM)} is installed."
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with rig.chromium.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=["file", "memory"])

@@ -68,19 +68,33 @@ def azurite() -> list[str]:
     Raises:
         RigError: Node could not be had, or npm could not install it.
     """
+    node, directory = npm_packages("azurite", AZURITE)
+    return [node, str(directory / "node_modules/azurite/dist/src/blob/main.js")]
+
+
+def npm_packages(name: str, source: Path) -> tuple[str, Path]:
+    """Node, and a directory with what a lock of npm's names in its `node_modules`, installed now if it was not before.
+
+    Args:
+        name: What it is called in the cache.
+        source: A directory with `package.json` and `package-lock.json`.
+
+    Raises:
+        RigError: Node could not be had, or npm could not install it.
+    """
     node = shutil.which("node") or _from_pypi(NODE_PACKAGE, "node")
-    lock = hashlib.sha256((AZURITE / "package-lock.json").read_bytes()).hexdigest()[:12]
+    lock = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()[:12]
 
     def build(directory: Path) -> None:
         beside = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
         npm = shutil.which("npm", path=beside)
         if npm is None:
             raise RigError(f"There is a Node at {node} but no npm. Install npm, or take this Node from the PATH.")
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(AZURITE / name, directory)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(source / file, directory)
         _run([npm, "ci", "--prefix", str(directory), "--no-audit", "--no-fund", "--loglevel=error"], {"PATH": beside})
 
-    return [node, str(_made(f"azurite-{lock}", build) / "node_modules/azurite/dist/src/blob/main.js")]
+    return node, _made(f"{name}-{lock}", build)
 
 
 def _from_pypi(package: str, program: str) -> str:
