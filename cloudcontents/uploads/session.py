@@ -73,6 +73,7 @@ class Session:
         # Bytes after the last whole part, as far as this process has them; None: they are in the store.
         self._rest: list[bytes] | None = [] if fresh else None
         self._rest_size = 0
+        self._rest_number = 1  # the part that they belong to
         # Number of the part that comes next, where earlier ones are still on their way.
         self._ahead: int | None = None
         # Whether the object was made already, so that the store lists no parts any more.
@@ -100,12 +101,17 @@ class Session:
             return (self._ahead - 1) * self.record.part_size + self._rest_size
         number = plan.run(self.parts)
         last = self.parts[number].size if number else 0
-        return max(number - 1, 0) * self.record.part_size + last + self._rest_size
+        return max(number - 1, 0) * self.record.part_size + last + self._held_size
+
+    @property
+    def _held_size(self) -> int:
+        """Bytes of the tail, unless the part that holds them is there by now, while a request goes on."""
+        return 0 if self._rest_number in self.parts else self._rest_size
 
     @property
     def received(self) -> int:
         """Bytes of all good parts, in whatever order they came, and of the tail."""
-        return self.offset if self._whole else sum(part.size for part in self.parts.values()) + self._rest_size
+        return self.offset if self._whole else sum(part.size for part in self.parts.values()) + self._held_size
 
     @property
     def needed(self) -> list[int] | None:
@@ -159,7 +165,8 @@ class Session:
                 raise UploadGoneError("The store has given this upload up; upload the file again.") from error
             listed = ()
         self.parts = plan.choose(listed, self._confirmed, self.record.part_size, self.record.size)
-        self._rest, self._rest_size = None, await self._tail.load(plan.run(self.parts) + 1)
+        self._rest_number = plan.run(self.parts) + 1
+        self._rest, self._rest_size = None, await self._tail.load(self._rest_number)
         self._rolling = None
         self._loaded = True
 
@@ -252,7 +259,7 @@ class Session:
         """Wait for the parts on their way; then bring what is left into safety."""
         try:
             if not durable_tail and not final and self._failure is None:
-                self._ahead, self._rest, self._rest_size = number, rest, sum(map(len, rest))
+                self._ahead, self._rest, self._rest_size, self._rest_number = number, rest, sum(map(len, rest)), number
                 return
             await self._drain()
             self._ahead = None
@@ -274,7 +281,7 @@ class Session:
                 await self._tail.drop()
             if durable_tail and size > self._tail.size:
                 await self._tail.add(number, _from(rest, self._tail.size), self.record.epoch, rest)
-            self._rest, self._rest_size = rest, size
+            self._rest, self._rest_size, self._rest_number = rest, size, number
         except BaseException:
             self._loaded = False
             raise

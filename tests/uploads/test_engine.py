@@ -161,6 +161,25 @@ async def test_a_wrong_offset_changes_nothing_and_tells_the_right_one(uploads):
     assert (await uploads.status(begun.id)).offset == 10
 
 
+async def test_no_more_is_told_than_is_in_safety(uploads):
+    """The tail of an earlier request is within the first part of this one: it is not counted twice while this one goes on."""
+    id = (await uploads.start("big", 3 * PART)).id
+    await uploads.append(id, 0, some(MIB))
+    told = []
+
+    async def stream():
+        async for piece in pieces(some(2 * PART - MIB)):
+            yield piece
+        async for status in uploads.watch(id, every=0.01):
+            told.append((status.offset, status.received))
+            if status.offset >= 2 * PART:
+                return
+
+    assert await uploads.append(id, MIB, stream()) == 2 * PART
+    assert told[-1] == (2 * PART, 2 * PART)
+    assert all(offset <= received <= 2 * PART for offset, received in told)
+
+
 async def test_the_newest_request_takes_over_from_one_that_hangs(uploads):
     data = some(1_000_000)
     begun = await uploads.start("f", len(data))
