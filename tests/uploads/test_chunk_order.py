@@ -63,7 +63,9 @@ def stored(server, name):
         # The same file begun again.
         ([(1, b"a"), (2, b"b"), (1, b"a"), (2, b"b"), (-1, b"c")], ["ok"] * 5, b"abc"),
     ],
-    ids=lambda value: "".join(f"{item[0]}{item[1].decode()}" for item in value) if isinstance(value, list) and isinstance(value[0], tuple) else "",
+    ids=lambda value: (
+        "".join(f"{item[0]}{item[1].decode()}" for item in value if isinstance(item, tuple)) if isinstance(value, list) else ""
+    ),
 )
 def test_order(server, name, chunks, codes, whole):
     assert [code(put(server, name, number, data)) for number, data in chunks] == codes
