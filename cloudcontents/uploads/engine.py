@@ -51,7 +51,7 @@ from . import plan
 from .history import History, Note
 from .limits import Limits, check_metadata, check_room, checked_stream
 from .pace import Pace
-from .record import Record, Records, condition_text
+from .record import Record, Records, condition_text, record_key
 from .recovered import keep
 from .session import Session
 from .status import PartsStatus, Statistics, UploadStatus, of_note, of_session
@@ -581,7 +581,7 @@ class Uploads:
         owner: str | None = None,
         pieces: str | None = None,
     ) -> UploadStatus:
-        """Make one file out of partial uploads, in the order given; they are gone afterwards.
+        """Make one file out of partial uploads, in the order given; they are gone afterwards. A repeat after success is success.
 
         Args:
             path: The API path that the file will have.
@@ -594,6 +594,9 @@ class Uploads:
         Raises:
             IncompleteError: One of them has not arrived whole.
         """
+        before = await self._joined_before(ids, owner)
+        if before is not None:
+            return before
         parts: list[tuple[Mount, Session, ObjectInfo]] = []
         for id in ids:
             mount, session = await self._find(id, owner)
@@ -612,8 +615,24 @@ class Uploads:
                 await self.cancel(begun.id, owner=owner)
             raise
         for mount, session, _ in parts:
+            record = session.record
+            details = {"owner": record.owner, "size": record.size, "created": record.created.isoformat(), "joined": begun.id}
+            await History(mount.bucket).note(record.id, "complete", record.size or 0, details)
             await self._remove(mount, session)
         return await self.status(begun.id, owner=owner)
+
+    async def _joined_before(self, ids: Sequence[str], owner: str | None) -> UploadStatus | None:
+        """The file that these were put together to, where the answer to that was lost."""
+        joined: set[str] = set()
+        for id in ids:
+            mount = self._mount_of(id)
+            if await mount.bucket.find(record_key(id)) is not None:
+                return None
+            found = await History(mount.bucket).find(id)
+            if found is None or found[1].get("owner") not in (None, owner) or not found[1].get("joined"):
+                return None
+            joined.add(found[1]["joined"])
+        return await self.status(joined.pop(), owner=owner) if len(joined) == 1 else None
 
     async def _join(self, id: str, pieces: Sequence[tuple[Mount, ObjectInfo]], owner: str | None) -> None:
         """Make a file out of objects: within the store where it can, else through this process."""

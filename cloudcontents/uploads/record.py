@@ -128,7 +128,7 @@ class Records:
             UploadNotFoundError: There is none.
         """
         try:
-            info, data = await self._bucket.read(_key(id), limit=_MOST_BYTES)
+            info, data = await self._bucket.read(record_key(id), limit=_MOST_BYTES)
         except NotFoundError:
             raise UploadNotFoundError(f"There is no upload {id}.") from None
         return _parse(data, info.version)
@@ -139,7 +139,7 @@ class Records:
         Raises:
             UploadNotFoundError: It is gone.
         """
-        info = await self._bucket.find(_key(record.id))
+        info = await self._bucket.find(record_key(record.id))
         if info is None:
             raise UploadNotFoundError(f"There is no upload {record.id}.")
         return info.version == record.version
@@ -155,7 +155,7 @@ class Records:
 
     async def delete(self, record: Record) -> None:
         """Delete it. Safe to repeat."""
-        await self._bucket.delete(_key(record.id))
+        await self._bucket.delete(record_key(record.id))
         self._known.pop(record.id, None)
 
     async def all(self) -> list[Record]:
@@ -174,12 +174,13 @@ class Records:
     async def _write(self, record: Record, when: When) -> Record:
         value = asdict(record) | {"created": record.created.isoformat(), "touched": record.touched.isoformat()}
         del value["version"]
-        info = await self._bucket.put(_key(record.id), json.dumps(value).encode(), when=when, content_type="application/json")
+        info = await self._bucket.put(record_key(record.id), json.dumps(value).encode(), when=when, content_type="application/json")
         self._known[record.id] = written = replace(record, version=info.version)
         return written
 
 
-def _key(id: str) -> str:
+def record_key(id: str) -> str:
+    """The key of an upload's record."""
     return _PREFIX + keys.check_id(id, "upload id")
 
 

@@ -484,7 +484,10 @@ async def test_partial_uploads_are_put_together(uploads, cuts):
         begun = await uploads.start("f", last - first, is_partial=True)
         await uploads.append(begun.id, 0, pieces(data[first:last]))
         ids.append(begun.id)
-    await other(uploads).concatenate("whole", ids)
+    joined = await other(uploads).concatenate("whole", ids)
+    again = await uploads.concatenate("whole", ids)
+    assert (again.id, again.state) == (joined.id, "complete"), "its answer may have been lost"
+    assert (await uploads.status(ids[0])).offset == cuts[1]
     assert await content(uploads, "whole") == data
     assert await left(uploads) == []
     assert await uploads.list() == []
