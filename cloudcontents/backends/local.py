@@ -56,6 +56,8 @@ T = TypeVar("T")
 
 _THREADS = 8
 _DAY = 24 * 3600.0
+#: Looks at a directory that others fill and empty at the same time.
+_LOOKS = 20
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
 _NO_RENAME = {errno.EXDEV, errno.EBUSY}
 
@@ -335,21 +337,30 @@ class LocalBackend(LocalMultipart):
         if not directory:
             os.unlink(names[-1], dir_fd=parent)
         else:
-            try:
-                os.rmdir(names[-1], dir_fd=parent)
-            except OSError as error:
-                if error.errno not in _NOT_EMPTY:
-                    raise
-                self._check_shown(key)
+            if not self._remove_directory(key, names[-1], parent):
                 return
         os.fsync(parent)
 
-    def _check_shown(self, key: str) -> None:
-        """Raise if a directory that cannot go looks empty to its user."""
-        if not list_page(self._root, key, False, key, 1).objects:
-            raise DirectoryNotEmptyError(
-                f"{show(key)} holds links or special files that this bucket does not show; remove them on the machine."
-            )
+    def _remove_directory(self, key: str, name: str, parent: int) -> bool:
+        """Remove a directory if it is empty; returns whether it was.
+
+        Raises:
+            DirectoryNotEmptyError: It cannot go, and looks empty to its user.
+        """
+        for _ in range(_LOOKS):
+            try:
+                os.rmdir(name, dir_fd=parent)
+            except OSError as error:
+                if error.errno not in _NOT_EMPTY:
+                    raise
+            else:
+                return True
+            # What was in the way may have gone since: only what stays in the way unseen is told.
+            if list_page(self._root, key, False, key, 1).objects:
+                return False
+        raise DirectoryNotEmptyError(
+            f"{show(key)} holds links or special files that this bucket does not show; remove them on the machine."
+        )
 
     def _delete_many(self, items: Sequence[tuple[str, str | None]]) -> Sequence[tuple[str, Exception]]:
         failed: list[tuple[str, Exception]] = []

@@ -25,7 +25,8 @@ _PLACE = (RESERVED, "tmp")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_RANGE_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 _COPY_STEP = 64 << 20
-_TRIES = 5
+#: Tries where another one makes and removes the same directory at that moment; each takes microseconds.
+_TRIES = 100
 
 
 class Staged:

@@ -204,7 +204,7 @@ async def test_a_part_damaged_on_its_way_is_refused(wire, backend):
 async def test_a_reply_that_is_lost_anywhere_while_completing(wire, backend):
     parts_of = Parts(Bucket(backend, patience=Patience(first_pause=0.001)))
     for number, path in enumerate(("comp=blocklist", "/d/", "/parts/blob$"), 1):
-        upload = await parts_of.begin(f"d/{number}", place=f".cloudcontents/uploads/u{number}/parts", part_size=50)
+        upload, _ = await parts_of.begin(f"d/{number}", place=f".cloudcontents/uploads/u{number}/parts", part_size=50)
         part = await parts_of.put(upload, 1, b"hello", checksum=checksum(b"hello"))
         wire.lose_reply(path=path, method="PUT", times=1)
         info = await parts_of.complete(upload, [part], when=IF_ABSENT, **DESCRIBED)
