@@ -80,7 +80,7 @@ def files_below(top):
 def kill_in_the_middle(start, arguments, seen, seed):
     """Start a copy and kill it (SIGKILL) once some of it is there; whether it was still at it."""
     process = start("cp", "-rq", *arguments)
-    wanted = random.Random(seed).randrange(1, FILES // 4)
+    wanted = random.Random(seed).randrange(8, FILES // 4)
     while seen() < wanted and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
