@@ -103,7 +103,7 @@ def test_sweeps(start_server, extension):
     server.request("PUT", "/api/contents/x.txt", body={"type": "file", "format": "text", "content": "x"})
     server.request("DELETE", "/api/contents/x.txt")
     server.run(extension(server).sweep)
-    assert server.request("GET", "/cloudcontents/trash").json == {"trash": []}
+    assert server.request("GET", "/cloudcontents/trash").json == {"trash": [], "unreachable": []}
 
 
 def test_closes_the_manager_at_the_end(start_server, extension, monkeypatch):
