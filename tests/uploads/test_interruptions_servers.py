@@ -283,6 +283,7 @@ CLIENTS = {"tus": by_tus, "stream": by_tus, "parts": by_parts, "chunks": by_chun
 def interrupted(place, protocol, size, count, rng):
     code, _, body = place.ask("PUT", f"/api/contents/{PATH}", json.dumps({"type": "file", "format": "text", "content": OLD.decode()}))
     assert code in (200, 201), body
+    place.old = OLD
     tally = Tally(size, count, place.kinds, rng)
     while tally.points:
         # One upload may end before all of them were come to: where the store came back at once, its client noticed nothing.
