@@ -55,12 +55,12 @@ class History:
         """What became of an upload, or None where nothing is known; a LIST and a GET."""
         prefix = f"{_PREFIX}{keys.check_id(id, 'upload id')}-"
         page = await self._bucket.list(prefix, page_size=10)
-        for info in page.objects:
-            note = _parse(info.key, info.modified)
-            if note is not None:
-                with contextlib.suppress(NotFoundError, ValueError):
-                    _, data = await self._bucket.read(info.key, limit=1 << 20)
-                    return note, dict(json.loads(data))
+        notes = [note for info in page.objects if (note := _parse(info.key, info.modified)) is not None]
+        # Of two that ended it at once, the one that made the file is right.
+        for note in sorted(notes, key=lambda note: note.outcome != "complete"):
+            with contextlib.suppress(NotFoundError, ValueError):
+                _, data = await self._bucket.read(note.key, limit=1 << 20)
+                return note, dict(json.loads(data))
         return None
 
     async def all(self) -> list[Note]:

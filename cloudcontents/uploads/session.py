@@ -152,15 +152,13 @@ class Session:
             await self.begin(again=True)
         self._confirmed = self._confirmed if self._mine else {}
         self._ahead = None
-        self._whole = self.record.state == "completing" and await self._is_ours(
-            self.record.key if self.record.is_staged else self.record.path
-        )
+        self._whole = self.record.state == "completing" and await self._is_made()
         try:
             listed = () if self._whole else await self._store.list(self.record.upload)
         except NotFoundError as error:
             # Another server may have completed it since the record was read.
             self.record, self._mine = await self._records.read(self.record.id), False
-            self._whole = await self._is_ours(self.record.key if self.record.is_staged else self.record.path)
+            self._whole = await self._is_made()
             if not self._whole:
                 raise UploadGoneError("The store has given this upload up; upload the file again.") from error
             listed = ()
@@ -494,6 +492,12 @@ class Session:
         if self.record.is_staged and await self._is_ours(self.record.key):
             return await self._publish_staged(when)
         return None
+
+    async def _is_made(self) -> bool:
+        """Whether the object is there: in its place, or, where it is staged first, not yet."""
+        if not self.record.is_partial and await self._is_ours(self.record.path):
+            return True
+        return self.record.is_staged and await self._is_ours(self.record.key)
 
     async def _is_ours(self, key: str) -> bool:
         found = await self._bucket.find(key)

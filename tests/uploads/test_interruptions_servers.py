@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import itertools
 import json
@@ -256,7 +257,7 @@ def by_chunks(place, data, tally, step):
                 cut = (tally.points.pop(0) - at) % len(body)
                 kind = next(tally.kinds)
                 if not place.send_until("PUT", f"/api/contents/{PATH}", headers, body, cut, kind):
-                    assert place.content() == place.old
+                    assert digest(place.content()) == digest(place.old)
                     tally.again.append(at / PART)
                     # Points are spread over the file, which begins anew.
                     break
@@ -280,6 +281,11 @@ def _plain(place, body, headers):
 CLIENTS = {"tus": by_tus, "stream": by_tus, "parts": by_parts, "chunks": by_chunks}
 
 
+def digest(data):
+    """What is compared: megabytes make no readable difference."""
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
 def interrupted(place, protocol, size, count, rng):
     code, _, body = place.ask("PUT", f"/api/contents/{PATH}", json.dumps({"type": "file", "format": "text", "content": OLD.decode()}))
     assert code in (200, 201), body
@@ -289,7 +295,7 @@ def interrupted(place, protocol, size, count, rng):
         # One upload may end before all of them were come to: where the store came back at once, its client noticed nothing.
         data = rng.randbytes(size)
         CLIENTS[protocol](place, data, tally, size if protocol == "stream" else PART)
-        assert place.content() == data
+        assert digest(place.content()) == digest(data)
         place.old = data
     if protocol == "chunks":
         # Of each attempt that was cut off something waits, until its client begins again, it is cancelled, or it has expired.
