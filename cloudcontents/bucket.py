@@ -120,6 +120,12 @@ class Bucket:
         """`IfAbsent` where the store has it, else `Always`, the best there is there."""
         return IF_ABSENT if self.capabilities.put_if_absent else ALWAYS
 
+    def keeps(self, when: When) -> bool:
+        """Whether the store itself can keep this precondition of a write."""
+        if when == ALWAYS:
+            return True
+        return self.capabilities.put_if_version if isinstance(when, IfVersion) else self.capabilities.put_if_absent
+
     def __repr__(self) -> str:
         return f"Bucket({self.url!r})"
 

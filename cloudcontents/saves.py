@@ -113,11 +113,9 @@ class Saves:
             PreconditionError: The same, where the client sent the condition itself.
         """
         when = precondition.when
-        capabilities = location.bucket.capabilities
-        possible = capabilities.put_if_version if isinstance(when, IfVersion) else capabilities.put_if_absent
         data = body if isinstance(body, bytes) else None
         try:
-            if not possible:
+            if not location.bucket.keeps(when):
                 # The best there is on such a store, and said so in log, doctor and status: looked up a moment before (G9).
                 await self._check(location, when)
                 when = ALWAYS

@@ -504,11 +504,10 @@ class Session:
         return found is not None and (found.metadata or {}).get(WRITE_ID) == self.record.object_metadata[WRITE_ID]
 
     async def _make(self, parts: Sequence[Part], when: When) -> ObjectInfo:
-        record, capabilities = self.record, self._bucket.capabilities
+        record = self.record
         when_made: When = ALWAYS
         if not record.is_staged:
-            possible = capabilities.put_if_version if isinstance(when, IfVersion) else capabilities.put_if_absent
-            when_made = await self._condition(when, possible=possible)
+            when_made = await self._condition(when, possible=self._bucket.keeps(when))
         info = await self._store.complete(
             record.upload, parts, when=when_made, content_type=record.content_type, metadata=record.object_metadata
         )
@@ -527,10 +526,8 @@ class Session:
     async def compose(self, sources: Sequence[ObjectInfo]) -> ObjectInfo | None:
         """Make the file out of objects in the store instead of bytes; None where the store cannot."""
         async with self._turn():
-            record, capabilities = self.record, self._bucket.capabilities
-            when = record.condition
-            possible = capabilities.put_if_version if isinstance(when, IfVersion) else capabilities.put_if_absent
-            when = await self._condition(when, possible=possible)
+            record = self.record
+            when = await self._condition(record.condition, possible=self._bucket.keeps(record.condition))
             self.record = await self._records.change(record, state="completing", touched=_now())
             return await self._store.compose(
                 sources, record.path, when=when, content_type=record.content_type, metadata=record.object_metadata
